@@ -1,0 +1,187 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// appendWindow is how many appends may wait for the core's answer at once. A
+// caller that would exceed it waits: back-pressure for whoever reads a socket.
+const appendWindow = 16384
+
+// errTimeout is an append the core did not answer within nats.patience.
+var errTimeout = errors.New("the core did not answer in time")
+
+// appender publishes to streams without waiting: acknowledgements come back on
+// one subscription, are matched by number and completed by one goroutine.
+type appender struct {
+	nc       *nats.Conn
+	inbox    string // answers come to inbox + number
+	patience time.Duration
+	answers  chan *nats.Msg
+	sub      *nats.Subscription
+	stop     chan struct{} // closed by close
+	done     chan struct{} // closed when complete has ended
+
+	mu      sync.Mutex
+	room    sync.Cond
+	next    uint64 // number of the next append
+	oldest  uint64 // every number below it has completed
+	pending [appendWindow]pendingAppend
+}
+
+// pendingAppend is one slot of the window, used by number modulo its size.
+type pendingAppend struct {
+	done func(seq uint64, err error) // nil: free
+	sent time.Time
+}
+
+func newAppender(nc *nats.Conn, patience time.Duration) (*appender, error) {
+	a := &appender{
+		nc: nc, inbox: nats.NewInbox() + ".", patience: patience,
+		answers: make(chan *nats.Msg, appendWindow), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	a.room.L = &a.mu
+	var err error
+	if a.sub, err = nc.ChanSubscribe(a.inbox+"*", a.answers); err != nil {
+		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
+	}
+	go a.complete()
+	return a, nil
+}
+
+// append publishes a message to a stream. done is called once, from another
+// goroutine, with its sequence when the stream has it. Appends of one caller
+// are stored in the order of the calls. It waits while the window is full.
+func (a *appender) append(m *nats.Msg, done func(seq uint64, err error)) {
+	now := time.Now()
+	a.mu.Lock()
+	for a.next-a.oldest == appendWindow {
+		a.room.Wait()
+	}
+	n := a.next
+	a.next++
+	a.pending[n%appendWindow] = pendingAppend{done, now}
+	a.mu.Unlock()
+
+	m.Reply = a.inbox + strconv.FormatUint(n, 36)
+	if err := a.nc.PublishMsg(m); err != nil {
+		a.finish(n, 0, err)
+	}
+}
+
+// complete runs until close.
+func (a *appender) complete() {
+	defer close(a.done)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.stop:
+			return
+		case m := <-a.answers:
+			n, err := strconv.ParseUint(m.Subject[len(a.inbox):], 36, 64)
+			if err != nil {
+				continue
+			}
+			seq, err := parseAck(m)
+			a.finish(n, seq, err)
+		case now := <-tick.C:
+			a.expire(now)
+		}
+	}
+}
+
+func (a *appender) finish(n, seq uint64, err error) {
+	a.mu.Lock()
+	if n < a.oldest || n >= a.next {
+		a.mu.Unlock()
+		return // answered after it had timed out
+	}
+	slot := &a.pending[n%appendWindow]
+	done := slot.done
+	slot.done = nil
+	for a.oldest < a.next && a.pending[a.oldest%appendWindow].done == nil {
+		a.oldest++
+	}
+	a.mu.Unlock()
+	a.room.Broadcast()
+	if done != nil {
+		done(seq, err)
+	}
+}
+
+// expire fails what has waited longer than patience.
+func (a *appender) expire(now time.Time) {
+	var late []uint64
+	a.mu.Lock()
+	for n := a.oldest; n < a.next; n++ {
+		p := &a.pending[n%appendWindow]
+		if p.done == nil {
+			continue
+		}
+		if now.Sub(p.sent) < a.patience {
+			break
+		}
+		late = append(late, n)
+	}
+	a.mu.Unlock()
+	for _, n := range late {
+		a.finish(n, 0, errTimeout)
+	}
+}
+
+// close fails what is still pending. Nobody appends any more.
+func (a *appender) close() {
+	_ = a.sub.Unsubscribe()
+	close(a.stop)
+	<-a.done
+	a.expire(time.Now().Add(a.patience + time.Hour))
+}
+
+// parseAck reads a PubAck. The usual one, {"stream":"…", "seq":N}, is read by
+// hand: it comes once per message.
+func parseAck(m *nats.Msg) (uint64, error) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return 0, nats.ErrNoResponders
+	}
+	if _, after, ok := bytes.Cut(m.Data, []byte(`"seq":`)); ok && bytes.HasPrefix(m.Data, []byte(`{"stream":`)) {
+		seq, digits := uint64(0), 0
+		for _, b := range bytes.TrimLeft(after, " ") {
+			if b < '0' || b > '9' {
+				break
+			}
+			seq, digits = seq*10+uint64(b-'0'), digits+1
+		}
+		if digits > 0 && seq > 0 {
+			return seq, nil
+		}
+	}
+	var ack struct {
+		Seq   uint64    `json:"seq"`
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &ack); err != nil {
+		return 0, fmt.Errorf("acknowledgement: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	return ack.Seq, nil
+}
+
+// errorCode returns the JetStream error code in err, or 0.
+func errorCode(err error) int {
+	var api *apiError
+	if errors.As(err, &api) {
+		return api.ErrCode
+	}
+	return 0
+}
