@@ -47,8 +47,8 @@ const (
 	Error       = "ERROR"
 )
 
-// Frame is one command with its headers and body. An empty Command is a
-// heart-beat. A frame that a Reader returned owns its bytes.
+// Frame is one command with its headers and body. A frame that a Reader
+// returned owns its bytes.
 type Frame struct {
 	Command string
 	Header  Header
