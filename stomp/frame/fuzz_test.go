@@ -54,7 +54,6 @@ func requireRoundTrip(t *testing.T, v Version, f *Frame) {
 	r.SetVersion(v)
 	again, err := r.Read()
 	require.NoError(t, err)
-	require.Equal(t, wire, Append(nil, v, again), "a canonical frame is written as it was")
 	require.Equal(t, f.Command, again.Command)
 	require.Equal(t, f.Body, again.Body)
 	require.Equal(t, expressible(v, f), expressible(v, again))
