@@ -8,3 +8,8 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Text }
+
+// in says which packet is at fault.
+func (e *Error) in(k kind) *Error {
+	return &Error{e.Reason, k.String() + ": " + e.Text}
+}
