@@ -17,5 +17,27 @@ type Message struct {
 	// ResponseTopic, CorrelationData and User only.
 	Properties packet.PublishProperties
 
-	shared [2]atomic.Pointer[[]byte] // 3.x, 5.0: a whole PUBLISH at QoS 0 without what belongs to one receiver
+	shared [2]atomic.Pointer[encoding] // 3.x, 5.0
+}
+
+// encoding is what the receivers of one version share of a Message.
+type encoding struct {
+	packet.Encoded
+	err error // the message cannot be said in MQTT
+}
+
+// encoded returns the shared encoding of version v, which the first receiver
+// makes for all.
+func (m *Message) encoded(v packet.Version) (packet.Encoded, error) {
+	shared := &m.shared[0]
+	if v == packet.V5 {
+		shared = &m.shared[1]
+	}
+	e := shared.Load()
+	if e == nil {
+		e = new(encoding)
+		e.Encoded, e.err = packet.EncodePublish(v, m.Topic, &m.Properties)
+		shared.Store(e)
+	}
+	return e.Encoded, e.err
 }

@@ -6,11 +6,60 @@ package mqtt
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"time"
 
 	"github.com/causeway-mq/causeway/mqtt/packet"
 )
+
+// Config is what a Server is told. Zero means no bound where a bound is
+// optional and is refused by Validate elsewhere.
+type Config struct {
+	MaxMessage       int           `koanf:"max_message"`        // bytes of the largest packet that is read
+	ReceiveMaximum   int           `koanf:"receive_maximum"`    // publishes accepted from a client without being acknowledged, 1 to 65,535
+	MaxInflight      int           `koanf:"max_inflight"`       // deliveries sent to a client without being acknowledged, 1 to 65,535
+	MaxSessionExpiry time.Duration `koanf:"max_session_expiry"` // longest life of a session after its connection; Forever: no bound
+
+	ConnectTimeout time.Duration `koanf:"-"` // from accepting a connection to its CONNECT
+	ShutdownGrace  time.Duration `koanf:"-"` // for the outstanding acknowledgements when Serve is to end
+	MaxKeepAlive   time.Duration `koanf:"-"` // longest keep alive of an MQTT 5 client; 0: what the client asks for
+	TopicAliasMax  int           `koanf:"-"` // topic aliases in each direction of an MQTT 5 connection; 0: none
+}
+
+// DefaultConfig returns the configuration of a server that was told nothing.
+func DefaultConfig() Config {
+	return Config{
+		MaxMessage:       16 << 20,
+		ReceiveMaximum:   100,
+		MaxInflight:      100,
+		MaxSessionExpiry: 168 * time.Hour,
+		ConnectTimeout:   10 * time.Second,
+		ShutdownGrace:    10 * time.Second,
+		TopicAliasMax:    100,
+	}
+}
+
+// Validate reports every value that is out of range, by its key.
+func (c Config) Validate() error {
+	check := func(ok bool, format string, value any) error {
+		if ok {
+			return nil
+		}
+		return fmt.Errorf(format, value)
+	}
+	return errors.Join(
+		check(c.MaxMessage >= 1024 && c.MaxMessage <= packet.MaxSize, "max_message: %v is not between 1024 and 268435460", c.MaxMessage),
+		check(c.ReceiveMaximum >= 1 && c.ReceiveMaximum <= 65535, "receive_maximum: %v is not between 1 and 65535", c.ReceiveMaximum),
+		check(c.MaxInflight >= 1 && c.MaxInflight <= 65535, "max_inflight: %v is not between 1 and 65535", c.MaxInflight),
+		check(c.MaxSessionExpiry >= 0, "max_session_expiry: %v is negative", c.MaxSessionExpiry),
+		check(c.ConnectTimeout > 0, "connect_timeout: %v is not positive", c.ConnectTimeout),
+		check(c.ShutdownGrace >= 0, "shutdown_grace: %v is negative", c.ShutdownGrace),
+		check(c.MaxKeepAlive >= 0 && c.MaxKeepAlive <= 65535*time.Second, "max_keep_alive: %v is not between 0 and 65535 seconds", c.MaxKeepAlive),
+		check(c.TopicAliasMax >= 0 && c.TopicAliasMax <= 65535, "topic_alias_max: %v is not between 0 and 65535", c.TopicAliasMax),
+	)
+}
 
 // Broker opens a Session for each client that connects.
 type Broker interface {
@@ -36,7 +85,7 @@ type Connect struct {
 }
 
 // Forever is a session expiry interval without end (0xFFFFFFFF on the wire).
-const Forever time.Duration = 1<<63 - 1
+const Forever = packet.Forever
 
 // Connected is an accepted CONNECT.
 type Connected struct {
