@@ -1,6 +1,12 @@
 package stomp
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/causeway-mq/causeway/stomp/frame"
+)
 
 // Error is a refusal that the client may read. It becomes an ERROR frame and
 // ends the connection. // STOMP 1.2, ERROR
@@ -8,6 +14,8 @@ type Error struct {
 	Message string // the message header: short, one line
 	Detail  string // the body: what to do about it; "" for none
 	Err     error  // for the log, never for the client
+
+	header frame.Header // more of the ERROR frame
 }
 
 func (e *Error) Error() string {
@@ -25,3 +33,85 @@ var (
 	ErrReject   = errors.New("stomp: rejected, not to be delivered again")
 	ErrReturned = errors.New("stomp: returned unread")
 )
+
+// Why a connection ended that no frame of the client is to blame for.
+var (
+	errDisconnected = errors.New("the client disconnected")
+	errInterrupted  = errors.New("interrupted") // the cause is the context's
+	errShutdown     = &Error{Message: "the server is shutting down", Detail: "Connect again; unacknowledged messages will be redelivered."}
+)
+
+// answerable reports whether err is told to the client: not what the network
+// said, and not that the client left.
+func answerable(err error) bool {
+	var refusal *Error
+	var lost *lostError
+	return errors.As(err, &refusal) || !errors.Is(err, errDisconnected) && !errors.As(err, &lost)
+}
+
+// lostError is a connection that can neither be read nor answered.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return "connection lost: " + e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// panicError is a bug in a handler.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// refusal returns what the client is told about err.
+func refusal(err error) *Error {
+	var refused *Error
+	if errors.As(err, &refused) {
+		return refused
+	}
+	var command *frame.CommandError
+	var format *frame.FormatError
+	var limit *frame.LimitError
+	switch {
+	case errors.As(err, &command):
+		return &Error{Message: notSTOMP(command.Input), Detail: "A frame begins with an upper-case command on a line of its own.", Err: err}
+	case errors.As(err, &format), errors.As(err, &limit):
+		return &Error{Message: err.Error(), Err: err}
+	}
+	return &Error{Message: "internal error", Err: err}
+}
+
+// notSTOMP names the protocol that input begins, which another protocol's
+// client sent to this port.
+func notSTOMP(input []byte) string {
+	const speaks = "this port speaks STOMP, not "
+	first := input[0]
+	method, _, isRequest := strings.Cut(string(input), " ")
+	switch {
+	case first == 0x10:
+		return speaks + "MQTT"
+	case first == 0x16:
+		return speaks + "TLS"
+	case strings.HasPrefix(string(input), "AMQP"):
+		return speaks + "AMQP"
+	case isRequest && strings.Contains(" GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT PRI ", " "+method+" "):
+		return speaks + "HTTP"
+	}
+	return "malformed frame: no command"
+}
+
+// errorFrame is the ERROR that tells the client of err; receipt is that of the
+// offending frame, or "". // STOMP 1.2, ERROR
+func errorFrame(err error, receipt string) *frame.Frame {
+	refused := refusal(err)
+	f := &frame.Frame{Command: frame.Error, Header: frame.Header{{Name: "message", Value: refused.Message}}}
+	if receipt != "" {
+		f.Header.Add("receipt-id", receipt)
+	}
+	f.Header = append(f.Header, refused.header...)
+	if refused.Detail != "" {
+		f.Header.Add("content-type", "text/plain")
+		f.Body = []byte(refused.Detail)
+	}
+	return f
+}

@@ -15,5 +15,25 @@ type Message struct {
 	Header frame.Header
 	Body   []byte
 
-	shared [3]atomic.Pointer[[]byte] // by version: MESSAGE … up to the receiver's own headers
+	shared [3]atomic.Pointer[[]byte] // by version: the header from destination to the blank line
+}
+
+// encoded returns the part of the frame's header that all receivers share. It
+// follows the receiver's own lines, so that those win. // STOMP 1.2, Repeated Header Entries
+func (m *Message) encoded(v frame.Version) []byte {
+	slot := &m.shared[v-frame.V10]
+	if b := slot.Load(); b != nil {
+		return *b
+	}
+	size := len("destination:\ncontent-length:1234567890\n\n") + len(m.Destination)
+	for i := range m.Header {
+		size += len(m.Header[i].Name) + len(m.Header[i].Value) + len(":\n")
+	}
+	b := frame.AppendField(make([]byte, 0, size), v, "destination", m.Destination)
+	for i := range m.Header {
+		b = frame.AppendField(b, v, m.Header[i].Name, m.Header[i].Value)
+	}
+	b = append(frame.AppendLength(b, len(m.Body)), '\n')
+	slot.Store(&b)
+	return b
 }

@@ -54,7 +54,8 @@ type Session interface {
 	Commit(ctx context.Context, steps []Step, done func(error))
 	// Settle ends a delivery: err nil acknowledges it, ErrRequeue gives it
 	// back, ErrReject dead-letters it, ErrReturned gives it back without
-	// counting an attempt. Called exactly once per token.
+	// counting an attempt. Called at most once per token; tokens that are left
+	// when the session closes are given back.
 	Settle(token uint64, err error, done func(error))
 	// Ready says that an Offer that was refused may be repeated.
 	Ready()
@@ -90,6 +91,8 @@ type Subscription struct {
 	Ack         AckMode
 	Prefetch    int          // prefetch-count or activemq.prefetchSize; 0: not named
 	Header      frame.Header // all of SUBSCRIBE, as read
+
+	state subscriptionState // the connection's
 }
 
 // Delivery is a message offered to one subscription.
