@@ -41,10 +41,10 @@ type conn struct {
 	log       *slog.Logger
 	session   Session
 	version   packet.Version
-	expires   bool               // the session outlives the connection
-	quiet     bool               // Request Problem Information is 0
-	maxPacket int                // the client's Maximum Packet Size
-	aliases   map[uint16]string  // topics the client has given an alias
+	expires   bool // the session outlives the connection
+	quiet     bool // Request Problem Information is 0
+	maxPacket int  // the client's Maximum Packet Size
+	aliases   aliases
 	last      *packet.Disconnect // the client's
 
 	writers sync.WaitGroup // at most one
@@ -85,6 +85,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		deadline:  time.Now().Add(s.Config.ConnectTimeout),
 	}
 	c.room.L = &c.mu
+	c.aliases.max = s.Config.TopicAliasMax
 	c.in = packet.NewReader((*source)(c), min(s.Config.MaxMessage, maxConnectPacket))
 	return c
 }

@@ -210,8 +210,7 @@ func serve(t *testing.T, b Broker, change ...func(*Config)) string {
 
 func serveUntil(t *testing.T, b Broker, change ...func(*Config)) (s *Server, address string, stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := listen(t)
 	s = newServer(t, b, change...)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
@@ -220,6 +219,14 @@ func serveUntil(t *testing.T, b Broker, change ...func(*Config)) (s *Server, add
 		cancel()
 		require.NoError(t, <-served)
 	})
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
 }
 
 func newServer(t *testing.T, b Broker, change ...func(*Config)) *Server {

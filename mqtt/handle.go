@@ -43,7 +43,7 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 }
 
 func (c *conn) handlePublish(ctx context.Context, p *packet.Publish) error {
-	if err := c.resolveAlias(p); err != nil {
+	if err := c.aliases.resolve(p); err != nil {
 		return err
 	}
 	if len(p.Properties.Identifiers) > 0 {
@@ -83,30 +83,6 @@ func (c *conn) handlePublish(ctx context.Context, p *packet.Publish) error {
 		return nil
 	}
 	c.session.Publish(ctx, p, func(err error) { c.allow(number, err) })
-	return nil
-}
-
-// resolveAlias puts the topic of an alias in its place. // MQTT 5, 3.3.2.3.4
-func (c *conn) resolveAlias(p *packet.Publish) error {
-	alias := p.Properties.TopicAlias
-	switch {
-	case alias == 0:
-		return nil
-	case int(alias) > c.server.Config.TopicAliasMax:
-		return &Error{Reason: packet.TopicAliasInvalid} // [MQTT-3.3.2-9]
-	case p.Topic == "":
-		topic, ok := c.aliases[alias]
-		if !ok {
-			return &Error{Reason: packet.ProtocolError, Text: "a topic alias without a topic"}
-		}
-		p.Topic = topic
-	default:
-		if c.aliases == nil {
-			c.aliases = make(map[uint16]string)
-		}
-		c.aliases[alias] = p.Topic
-	}
-	p.Properties.TopicAlias = 0
 	return nil
 }
 
