@@ -19,10 +19,15 @@ type vector struct {
 	packet Packet
 }
 
-func (v vector) bytes(t testing.TB) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(v.hex, " ", ""))
-	require.NoError(t, err, v.name)
+func (v vector) bytes(tb testing.TB) []byte {
+	tb.Helper()
+	return unhex(tb, v.hex)
+}
+
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	require.NoError(tb, err, s)
 	return b
 }
 

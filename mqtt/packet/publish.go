@@ -192,11 +192,14 @@ type Answer struct {
 	User         []UserProperty
 }
 
-// The four answers to a PUBLISH.
 type (
-	Puback  struct{ Answer }
-	Pubrec  struct{ Answer }
-	Pubrel  struct{ Answer }
+	// Puback ends a PUBLISH at QoS 1.
+	Puback struct{ Answer }
+	// Pubrec says that a PUBLISH at QoS 2 was received.
+	Pubrec struct{ Answer }
+	// Pubrel says that the packet identifier will not be used for that PUBLISH again.
+	Pubrel struct{ Answer }
+	// Pubcomp ends a PUBLISH at QoS 2.
 	Pubcomp struct{ Answer }
 )
 
@@ -242,12 +245,15 @@ func (a *Answer) decode(d *decoder) {
 func (p *Puback) append(dst []byte, v Version) ([]byte, error) {
 	return p.Answer.append(dst, v, puback)
 }
+
 func (p *Pubrec) append(dst []byte, v Version) ([]byte, error) {
 	return p.Answer.append(dst, v, pubrec)
 }
+
 func (p *Pubrel) append(dst []byte, v Version) ([]byte, error) {
 	return p.Answer.append(dst, v, pubrel)
 }
+
 func (p *Pubcomp) append(dst []byte, v Version) ([]byte, error) {
 	return p.Answer.append(dst, v, pubcomp)
 }

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"errors"
 	"io"
 	"sync"
 )
@@ -93,8 +94,8 @@ func (r *Reader) Read() (Packet, error) {
 func (r *Reader) header() (first byte, size int, err error) {
 	for n := 2; n <= 5; n++ {
 		if err := r.fill(n); err != nil {
-			if err == io.EOF && r.Buffered() > 0 {
-				err = io.ErrUnexpectedEOF
+			if r.Buffered() > 0 {
+				err = unexpected(err)
 			}
 			return 0, 0, err
 		}
@@ -141,14 +142,15 @@ func (r *Reader) body(size int) (b []byte, owned bool, err error) {
 		r.r += size
 		return b, false, nil
 	}
-	// The memory at most doubles what has arrived, whatever the header says.
+	// Memory grows with what has arrived, whatever the header says; by five,
+	// because sizes tend to lie just above a power of two.
 	b = make([]byte, 0, min(size, 2*largeBuffer))
 	b = append(b, r.buf[r.r:r.w]...)
 	r.r, r.w = 0, 0
 	r.release()
 	for len(b) < size {
 		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(size, 2*cap(b)))
+			grown := make([]byte, len(b), min(size, 5*cap(b)))
 			copy(grown, b)
 			b = grown
 		}
@@ -162,7 +164,7 @@ func (r *Reader) body(size int) (b []byte, owned bool, err error) {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

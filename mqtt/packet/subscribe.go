@@ -293,9 +293,10 @@ func (p *Unsuback) append(dst []byte, v Version) ([]byte, error) {
 	return e.packet(byte(unsuback)<<4, 0)
 }
 
-// The two packets without content.
 type (
-	Pingreq  struct{}
+	// Pingreq asks whether the server is alive, and says that the client is.
+	Pingreq struct{}
+	// Pingresp answers PINGREQ.
 	Pingresp struct{}
 )
 
