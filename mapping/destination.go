@@ -85,7 +85,18 @@ func unescapeLevel(raw string) string {
 	return string(text)
 }
 
-// appendLevel appends one level of a topic as it stands in a destination.
+// appendWritten appends one level of a topic or filter as it stands in a
+// destination.
+func appendWritten(dst []byte, l level) []byte {
+	switch l.wild {
+	case '+':
+		return append(dst, '*')
+	case '#':
+		return append(dst, '#')
+	}
+	return appendLevel(dst, l.text)
+}
+
 func appendLevel(dst []byte, text string) []byte {
 	if text == "*" || text == ">" { // wildcards, if somebody subscribes to the destination
 		return appendPercent(dst, text)
@@ -120,12 +131,15 @@ func protectEnd(destination []byte) []byte {
 	return appendPercent(destination[:n], string(last))
 }
 
-// splitTopic appends the levels of a topic to dst.
+// splitTopic appends the levels of a topic or filter to dst.
 func splitTopic(dst []level, topic string) []level {
 	for rest, more := topic, true; more; {
-		var text string
-		text, rest, more = strings.Cut(rest, "/")
-		dst = append(dst, level{text: text})
+		var l level
+		l.text, rest, more = strings.Cut(rest, "/")
+		if l.text == "+" || l.text == "#" {
+			l = level{wild: l.text[0]}
+		}
+		dst = append(dst, l)
 	}
 	return dst
 }

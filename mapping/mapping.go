@@ -100,26 +100,18 @@ func New(o Options) (*Table, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	path := part{what: rest, text: "path", sep: '/'}
-	builtIn := func(prefix string, root ...string) *rule {
-		r := &rule{text: "built in: /" + prefix + "/{path...}", stomp: side{{text: prefix, sep: '/', peer: -1}, path}}
-		for _, text := range root {
-			r.topic = append(r.topic, part{text: text, peer: -1})
-		}
-		r.topic = append(r.topic, part{what: rest, text: "path", peer: 1})
-		r.stomp[1].peer = len(root)
-		return r
-	}
-	ownQueue, ownTopic := builtIn(tempQueue), builtIn(tempTopic)
-	ownQueue.own, ownQueue.kind = true, Temp
-	ownTopic.own, ownTopic.kind = true, Temp
-	remote := builtIn(remoteTempQueue, strings.TrimSuffix(tempPrefix, "/"))
-	remote.kind = Temp
-	exact := builtIn(mqttTopic)
-	exact.mixed = true
-	queue := builtIn("queue", strings.Split(t.queueRoot, "/")...)
-	queue.kind = Queue
-	topic := builtIn("topic")
+	t.order()
+	return t, nil
+}
+
+// order puts the built-in rules around the others.
+func (t *Table) order() {
+	ownQueue, ownTopic := builtIn(tempQueue, Temp), builtIn(tempTopic, Temp)
+	ownQueue.own, ownTopic.own = true, true
+	remote := builtIn(remoteTempQueue, Temp, strings.TrimSuffix(tempPrefix, "/"))
+	exact := builtIn(mqttTopic, Topic)
+	queue := builtIn("queue", Queue, strings.Split(t.queueRoot, "/")...)
+	topic := builtIn("topic", Topic)
 
 	t.stomp = slices.Concat([]*rule{ownQueue, ownTopic, remote, exact}, t.user, []*rule{queue, topic})
 	t.topics = append(t.topics, remote)
@@ -129,7 +121,6 @@ func New(o Options) (*Table, error) {
 		}
 	}
 	t.topics = append(t.topics, queue, topic, exact)
-	return t, nil
 }
 
 // Name is what a destination of SEND means.
@@ -226,10 +217,10 @@ func (t *Table) misplaced(r *rule, topic string) error {
 	if rest, ok := strings.CutPrefix(topic, tempPrefix); ok && rest != "" {
 		return errors.New("temporary topics are private: use /temp-queue/NAME for one of your own, the reply-to of a message for another's")
 	}
-	if r.number > 0 || r.mixed {
+	if r != t.stomp[len(t.stomp)-1] { // only /topic/ has a better alternative
 		return nil
 	}
-	if name, ok := strings.CutPrefix(topic, t.queueRoot+"/"); ok && name != "" && r.kind != Queue {
+	if name, ok := strings.CutPrefix(topic, t.queueRoot+"/"); ok && name != "" {
 		return fmt.Errorf("queues have a prefix of their own: use %s", quote("/queue/"+name))
 	}
 	return nil
@@ -244,7 +235,7 @@ func (r *rule) topicText() string {
 // Filter is what a destination of SUBSCRIBE means.
 type Filter struct {
 	Filter string // an MQTT filter, not a shared one
-	Kind   Kind   // with wildcards: what the subscription consumes
+	Kind   Kind
 	Group  string // the group that the subscription joins, by a rule; "": none
 	Own    bool   // Filter is relative to what the connection owns
 	Rule   string // as Name's
@@ -272,15 +263,9 @@ func (t *Table) resolveFilter(destination string) (Filter, error) {
 	if err := ValidFilter(filter); err != nil {
 		return Filter{}, err
 	}
-	f := Filter{Filter: filter, Kind: r.kind, Group: r.group, Own: r.own, Rule: r.text}
-	switch {
-	case r.own:
-	case !isFilter(filter):
+	f := Filter{Filter: filter, Kind: Temp, Group: r.group, Own: r.own, Rule: r.text}
+	if !r.own {
 		f.Kind = t.Kind(filter)
-	case r.mixed:
-		if topics, queues := t.Covers(filter); queues && !topics {
-			f.Kind = Queue
-		}
 	}
 	return f, nil
 }
@@ -304,7 +289,7 @@ func (t *Table) render(topic string) string {
 			continue
 		}
 		d := string(r.appendDestination(nil, levels))
-		if len(t.user) == 0 || r.mixed {
+		if len(t.user) == 0 {
 			return d
 		}
 		// Another rule may come before this one on the way back.
@@ -315,7 +300,10 @@ func (t *Table) render(topic string) string {
 	return ""
 }
 
-// Kind returns the kind of a topic: that of the first rule that matches it.
+// Kind returns the kind of a topic: that of the first rule that matches it. Of a
+// filter it returns the kind of what a subscription to it consumes: queues when
+// it stands below them as a whole, although "queue/#" matches the topic "queue",
+// too. What a filter matches besides is for Covers to say.
 func (t *Table) Kind(topic string) Kind {
 	var buf [16]level
 	levels := splitTopic(buf[:0], topic)
@@ -333,7 +321,7 @@ func (t *Table) Kind(topic string) Kind {
 func (t *Table) Covers(filter string) (topics, queues bool) {
 	want := filterSide(filter)
 	for i, r := range t.topics {
-		if r.mixed || !want.overlaps(r.topic) || isHidden(want, r.topic) {
+		if !want.overlaps(r.topic) || isHidden(want, r.topic) {
 			continue
 		}
 		both := want.meet(r.topic)

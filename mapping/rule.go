@@ -15,7 +15,6 @@ type rule struct {
 	topic  side
 	kind   Kind
 	group  string // "": not shared
-	mixed  bool   // topics of every kind match: a filter's kind is not the rule's
 	own    bool   // topic is relative to what the connection owns
 	oneWay bool   // several destinations lead to one topic: never rendered
 }
@@ -59,7 +58,7 @@ func compile(r Rule, number int) (*rule, error) {
 	case shared && r.Kind != "":
 		return nil, errors.New("kind: leave it out, the kind of a $share/ rule is that of the topics it reads")
 	case shared:
-		c.group, c.mixed = group, true
+		c.group = group
 	}
 	if c.stomp, err = parseDestinationSide(r.STOMP); err != nil {
 		return nil, fmt.Errorf("stomp %s: %w", quote(r.STOMP), err)
@@ -68,6 +67,20 @@ func compile(r Rule, number int) (*rule, error) {
 		return nil, fmt.Errorf("mqtt %s: %w", quote(r.MQTT), err)
 	}
 	return c, c.join()
+}
+
+// builtIn returns the rule /prefix/{path...} = root/{path...}.
+func builtIn(prefix string, kind Kind, root ...string) *rule {
+	r := &rule{text: "built in: /" + prefix + "/{path...}", kind: kind}
+	for _, text := range root {
+		r.topic = append(r.topic, part{text: text, peer: -1})
+	}
+	r.topic = append(r.topic, part{what: rest, text: "path", peer: 1})
+	r.stomp = side{
+		{text: prefix, sep: '/', peer: -1},
+		{what: rest, text: "path", sep: '/', peer: len(root)},
+	}
+	return r
 }
 
 func parseDestinationSide(destination string) (side, error) {
@@ -245,10 +258,10 @@ func (r *rule) appendDestination(dst []byte, levels []level) []byte {
 			dst = appendLevel(append(dst, p.sep), p.text)
 		case rest:
 			for _, l := range levels[p.peer:] {
-				dst = appendLevel(append(dst, p.sep), l.text)
+				dst = appendWritten(append(dst, p.sep), l)
 			}
 		default:
-			dst = appendLevel(append(dst, p.sep), levels[p.peer].text)
+			dst = appendWritten(append(dst, p.sep), levels[p.peer])
 		}
 	}
 	return protectEnd(dst)
