@@ -191,7 +191,7 @@ func (w *Will) check(v Version) *Error {
 	switch {
 	case w.QoS > 2:
 		return &Error{MalformedPacket, "the will has QoS 3 [MQTT-3.1.2-12]"}
-	case w.Properties.TopicAlias != 0 || w.Properties.Identifiers != nil:
+	case v == V5 && (w.Properties.TopicAlias != 0 || w.Properties.Identifiers != nil):
 		return &Error{ProtocolError, "the will has a topic alias or subscription identifiers [3.1.3.2]"}
 	}
 	if err := checkTopicName(w.Topic); err != nil {

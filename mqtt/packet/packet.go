@@ -98,7 +98,7 @@ func (k kind) String() string { return kindNames[k] }
 
 // flags returns what the lower half of the first byte must be, except for PUBLISH.
 func (k kind) flags() byte {
-	if set(pubrel, subscribe, unsubscribe).has(k) {
+	if k == pubrel || k == subscribe || k == unsubscribe {
 		return 2
 	}
 	return 0

@@ -31,7 +31,7 @@ func ValidTopicFilter(s string) error {
 		group, filter, ok := strings.Cut(shared, "/")
 		switch {
 		case group == "" || strings.ContainsAny(group, "+#"):
-			return &Error{TopicFilterInvalid, "the share name is empty or has a wildcard [MQTT-4.8.2-1]"}
+			return &Error{TopicFilterInvalid, "the share name is empty or has a wildcard [MQTT-4.8.2-1] [MQTT-4.8.2-2]"}
 		case !ok:
 			return &Error{TopicFilterInvalid, "no filter follows the share name [MQTT-4.8.2-2]"}
 		}
