@@ -19,8 +19,7 @@ func ExampleReader() {
 	r := packet.NewReader(&conn, 64<<10)
 	for {
 		p, err := r.Read()
-		var refusal *packet.Error
-		if errors.As(err, &refusal) {
+		if refusal, ok := errors.AsType[*packet.Error](err); ok {
 			fmt.Println(refusal.Reason, "-", refusal)
 			return
 		}

@@ -75,8 +75,8 @@ var properties = [...]struct {
 // anywhere is every packet that has properties.
 var anywhere = ^set(pingreq, pingresp)
 
-// properties yields the identifiers of a property list, to a loop that takes
-// the value of each. 3.x has no list.
+// properties yields the identifiers of a property list to a loop that takes
+// the value of each and does not break. 3.x has no list.
 func (d *decoder) properties(k kind) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) { d.eachProperty(k, yield) }
 }

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"hash/maphash"
 	"math"
@@ -191,8 +192,8 @@ func (e *encoder) uint16(n uint16) { e.b = binary.BigEndian.AppendUint16(e.b, n)
 func (e *encoder) uint32(n uint32) { e.b = binary.BigEndian.AppendUint32(e.b, n) }
 
 func (e *encoder) string(s string) {
-	if err := checkString(s); err != nil && e.err == nil {
-		e.err = err
+	if err := checkString(s); err != nil {
+		e.err = cmp.Or(e.err, err)
 		return
 	}
 	e.uint16(uint16(len(s)))
