@@ -278,7 +278,7 @@ func (e *Envelope) decodeField(letter byte, value, following string) (err error)
 		e.TraceState, err = unescape(value)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: field %c", err, letter)
+		return fmt.Errorf("%w: field %q", errMeta, letter)
 	}
 	return nil
 }

@@ -18,10 +18,10 @@ var docRules = []mapping.Rule{
 	{STOMP: "/topic/billing.{path...}", MQTT: "finance/{path...}"},
 }
 
-func newTable(t testing.TB, rules ...mapping.Rule) *mapping.Table {
-	t.Helper()
+func newTable(tb testing.TB, rules ...mapping.Rule) *mapping.Table {
+	tb.Helper()
 	table, err := mapping.New(mapping.Options{Rules: rules})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return table
 }
 
