@@ -326,3 +326,9 @@ func connack(v packet.Version) *packet.Connack {
 func acks(id uint16) packet.Answer { return packet.Answer{PacketID: id} }
 
 var versions = []packet.Version{packet.V31, packet.V311, packet.V5}
+
+type brokerFunc func(Peer, *Connect) (Connected, error)
+
+func (f brokerFunc) Connect(_ context.Context, peer Peer, connect *Connect) (Connected, error) {
+	return f(peer, connect)
+}

@@ -131,40 +131,20 @@ func (c *conn) wake() {
 // writeLoop writes until nothing is left to write. The more slowly the client
 // reads, the more packets a write holds.
 func (c *conn) writeLoop() {
-	var (
-		chunks        []chunk
-		size, replies int
-	)
+	var chunks []chunk
 	for {
 		c.mu.Lock()
-		c.out.size -= size
-		c.out.replies -= replies
-		size, replies = c.out.size, c.out.replies
 		c.server.counters.packetsSent.Add(int64(c.out.packets))
-		chunks = c.out.take(chunks)
-		failed := c.out.failed
-		ready := c.takeReady()
-		var skipped []uint64
-		if c.phase == running {
-			skipped, c.skipped = c.skipped, nil
-		}
-		calls := ready || skipped != nil
-		if calls {
-			c.calls.Add(1)
-		}
-		if len(chunks) == 0 && !calls {
+		chunks = c.out.take(chunks[:0])
+		replies, failed := c.out.replies, c.out.failed
+		if len(chunks) == 0 && (len(c.skipped) == 0 || c.phase != running) {
 			c.writing = false
 			c.out.chunks = nil
 			c.mu.Unlock()
-			c.room.Signal()
 			return
 		}
 		c.mu.Unlock()
-		c.room.Signal()
 
-		if calls {
-			c.tell(ready, skipped)
-		}
 		if !failed {
 			if err := c.write(chunks); err != nil {
 				c.mu.Lock()
@@ -174,7 +154,29 @@ func (c *conn) writeLoop() {
 			}
 		}
 		release(chunks)
-		chunks = chunks[:0]
+		c.progress(0, replies)
+	}
+}
+
+// progress notes what has been written and tells the session what it may now
+// know.
+func (c *conn) progress(size, replies int) {
+	c.mu.Lock()
+	c.out.size -= size
+	c.out.replies -= replies
+	ready := c.takeReady()
+	var skipped []uint64
+	if c.phase == running {
+		skipped, c.skipped = c.skipped, nil
+	}
+	calls := ready || skipped != nil
+	if calls {
+		c.calls.Add(1)
+	}
+	c.mu.Unlock()
+	c.room.Signal()
+	if calls {
+		c.tell(ready, skipped)
 	}
 }
 
@@ -248,5 +250,6 @@ func (c *conn) writePiece(write func() (int64, error)) error {
 	}
 	n, err := write()
 	c.server.counters.bytesSent.Add(n)
+	c.progress(int(n), 0)
 	return err
 }
