@@ -85,6 +85,7 @@ func (c *counter) matches(password string) bool {
 func TestCache(t *testing.T) {
 	t.Parallel()
 	authenticator := func(t *testing.T) (*Authenticator, *counter) {
+		t.Helper()
 		a, err := New(Config{Users: []User{{Name: "alice", Password: cheap(t)}}})
 		require.NoError(t, err)
 		c := &counter{}
