@@ -264,7 +264,11 @@ func (e *Envelope) decodeField(letter byte, value, following string) (err error)
 	case fieldProperty:
 		if e.Properties == nil {
 			const most = 64 // a guess, which a stranger may have inflated
-			e.Properties = make([]Property, 0, min(1+strings.Count(following, "|p"), most))
+			guess := 1 + strings.Count(following, "|p")
+			if strings.HasPrefix(following, "p") {
+				guess++
+			}
+			e.Properties = make([]Property, 0, min(guess, most))
 		}
 		var p Property
 		err = unescapeParts(value, &p.Name, &p.Value)

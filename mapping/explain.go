@@ -115,18 +115,15 @@ func (t *Table) filterDestination(filter string) (destination, by string) {
 // topicOfSubject inverts Subject for every root that is ours.
 func (t *Table) topicOfSubject(subject string) (string, error) {
 	tokens := strings.SplitN(subject, ".", 4)
-	root := t.prefix
-	switch kind := strings.TrimSuffix(tokens[1], "$"); kind {
-	case "t", "d", "n", "r", "temp":
-		root += "." + kind
-	case "q":
-		if len(tokens) > 2 {
-			root += ".q." + strings.TrimSuffix(tokens[2], "$")
-		}
+	root := strings.TrimSuffix(tokens[1], "$")
+	switch {
+	case root == "t", root == "d", root == "n", root == "r", root == "temp":
+	case root == "q" && len(tokens) > 2:
+		root += "." + strings.TrimSuffix(tokens[2], "$")
 	default:
 		return "", fmt.Errorf("subject %s: no messages live there; below %s. there are t, d, n and r for topics, q.00 and so on for queues", quote(subject), t.prefix)
 	}
-	return TopicOf(root, subject)
+	return TopicOf(t.prefix+"."+root, subject)
 }
 
 // places returns the subjects of a topic or filter.
@@ -137,7 +134,7 @@ func (t *Table) places(filter string, kind Kind, isFilter bool) ([]Place, error)
 	case kind == Temp:
 		places = []Place{{"a request to the gateway of the owner", t.prefix + ".temp", ""}}
 	case kind == Queue && isFilter:
-		places = []Place{{"the queues, in every shard: nn", t.prefix + ".q.nn", upper + "_QUEUE_nn"}}
+		places = []Place{{"the queues, nn being their shard", t.prefix + ".q.nn", upper + "_QUEUE_nn"}}
 	case kind == Queue:
 		shard := fmt.Sprintf("%02d", t.shard(filter))
 		places = []Place{{"the queue; native applications publish here too", t.prefix + ".q." + shard, upper + "_QUEUE_" + shard}}

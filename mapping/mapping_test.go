@@ -288,3 +288,56 @@ func TestLint(t *testing.T) {
 		})
 	}
 }
+
+func TestExplain(t *testing.T) {
+	table := newTable(t, docRules...)
+	for _, row := range []struct {
+		name, destination, topic, group, kind, rule, subject, stream string
+	}{
+		{"/queue/orders", "/queue/orders", "queue/orders", "", "queue", "built in: /queue/{path...}", "cw.q.11.queue.orders", "CW_QUEUE_11"},
+		{"queue/orders", "/queue/orders", "queue/orders", "", "queue", "built in: /queue/{path...}", "cw.q.11.queue.orders", "CW_QUEUE_11"},
+		{"cw.q.03.queue.orders", "/queue/orders", "queue/orders", "", "queue", "built in: /queue/{path...}", "cw.q.11.queue.orders", "CW_QUEUE_11"},
+		{"/queue/#", "/queue/#", "queue/#", "", "queue", "built in: /queue/{path...}", "cw.q.nn.queue cw.q.nn.queue.>", "CW_QUEUE_nn"},
+		{"$queue/queue/orders", "/queue/orders", "queue/orders", "", "queue", "built in: /queue/{path...}", "cw.q.nn.queue.orders", "CW_QUEUE_nn"},
+		{"a/b", "/topic/a/b", "a/b", "", "topic", "built in: /topic/{path...}", "cw.t.a.b", ""},
+		{"/topic/a.b", "/topic/a/b", "a/b", "", "topic", "built in: /topic/{path...}", "cw.t.a.b", ""},
+		{"cw.n.a.b", "/topic/a/b", "a/b", "", "topic", "built in: /topic/{path...}", "cw.t.a.b", ""},
+		{"cw.d$.$a.b", "/topic/$a/b", "$a/b", "", "topic", "built in: /topic/{path...}", "cw.t$.$a.b", ""},
+		{"sensors/+/set", "/queue/sensors.*.set", "sensors/+/set", "", "topic", "/queue/sensors.{id}.set = sensors/{id}/set", "cw.t.sensors.*.set", ""},
+		{"$share/g/sensors/#", "/topic/sensors/#", "sensors/#", "g", "topic", "built in: /topic/{path...}", "cw.t.sensors cw.t.sensors.>", ""},
+		{"/queue/telemetry", "/queue/telemetry", "sensors/+/temp", "telemetry", "topic", "/queue/telemetry = $share/telemetry/sensors/+/temp", "cw.t.sensors.*.temp", ""},
+		{"billing/+", "/mqtt-topic/billing/*", "billing/+", "", "topic", "built in: /mqtt-topic/{path...}", "cw.t.billing.*", ""},
+		{"$temp/gw/1/x", "/remote-temp-queue/gw/1/x", "$temp/gw/1/x", "", "temp", "built in: /remote-temp-queue/{path...}", "cw.temp$.$temp.gw.1.x", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e, err := table.Explain(row.name)
+			require.NoError(t, err)
+			require.Equal(t, row.name, e.Name)
+			require.Equal(t, row.destination, e.Destination)
+			require.Equal(t, row.topic, e.Topic)
+			require.Equal(t, row.group, e.Group)
+			require.Equal(t, row.kind, e.Kind.String())
+			require.Equal(t, row.rule, e.Rule)
+			require.Equal(t, row.subject, e.Subjects[0].Subject)
+			require.Equal(t, row.stream, e.Subjects[0].Stream)
+		})
+	}
+	own, err := table.Explain("/temp-queue/x")
+	require.NoError(t, err)
+	require.Contains(t, own.String(), "$temp/<gateway>/<random>/x")
+
+	for name, says := range map[string]string{
+		"":                   "empty",
+		"/news":              "unknown prefix",
+		"a/#/b":              "only at the end",
+		"$share/g":           "$share/GROUP/FILTER",
+		"cw.x.a":             "no messages live there",
+		"cw.t.a.=20.=2E.=41": "not the spelling of a topic",
+		"cw.q":               "no messages live there",
+		"cw.q.00":            "not below",
+		"cw.t.>":             "not the spelling",
+	} {
+		_, err := table.Explain(name)
+		require.ErrorContains(t, err, says, name)
+	}
+}
