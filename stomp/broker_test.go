@@ -1,14 +1,11 @@
 package stomp
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -160,22 +157,25 @@ func (s *fakeSession) Close(cause error) {
 	s.broker.event("close %v", cause)
 }
 
-// peer is a client made of bytes.
+// peer is a client made of bytes. Its session id is written as $.
 type peer struct {
-	t      testing.TB
-	conn   net.Conn
-	reader *frame.Reader
+	session string
+	t       *testing.T
+	conn    net.Conn
+	reader  *frame.Reader
 }
 
-func newPeer(t testing.TB, nc net.Conn) *peer {
+func newPeer(t *testing.T, nc net.Conn) *peer {
+	t.Helper()
 	r := frame.NewReader(nc, frame.Limits{HeaderLine: 1 << 20, HeaderLines: 1000, HeaderBytes: 1 << 20, Body: 64 << 20})
-	return &peer{t, nc, r}
+	return &peer{t: t, conn: nc, reader: r}
 }
 
 // write sends text; ^@ stands for NUL.
 func (p *peer) write(text string) {
 	p.t.Helper()
-	_, err := io.WriteString(p.conn, strings.ReplaceAll(text, "^@", "\x00"))
+	text = strings.NewReplacer("^@", "\x00", "$", p.session).Replace(text)
+	_, err := io.WriteString(p.conn, text)
 	require.NoError(p.t, err)
 }
 
@@ -189,17 +189,20 @@ func (p *peer) read() *frame.Frame {
 // expect reads a frame and compares it as text: command, header, body.
 func (p *peer) expect(want string) {
 	p.t.Helper()
-	require.Equal(p.t, want, text(p.read()))
+	got := text(p.read())
+	if p.session != "" {
+		got = strings.ReplaceAll(got, p.session, "$")
+	}
+	require.Equal(p.t, want, got)
 }
 
 // expectError reads an ERROR and the end of the connection.
-func (p *peer) expectError(message string) *frame.Frame {
+func (p *peer) expectError(message string) {
 	p.t.Helper()
 	f := p.read()
 	require.Equal(p.t, frame.Error, f.Command, text(f))
 	require.Contains(p.t, f.Header.Value("message"), message)
 	p.expectEnd()
-	return f
 }
 
 func (p *peer) expectEnd() {
@@ -215,6 +218,7 @@ func (p *peer) connect(version frame.Version) *frame.Frame {
 	f := p.read()
 	require.Equal(p.t, frame.Connected, f.Command, text(f))
 	p.reader.SetVersion(version)
+	p.session = f.Header.Value("session")
 	return f
 }
 
@@ -230,9 +234,32 @@ func text(f *frame.Frame) string {
 	return b.String()
 }
 
+// play performs steps: "> bytes" are written, "< frame" is read, "! event" is
+// awaited, "error message" is an ERROR and the end, "end" the end.
+func (p *peer) play(b *fakeBroker, steps ...string) {
+	p.t.Helper()
+	for _, step := range steps {
+		kind, argument, _ := strings.Cut(step, " ")
+		switch kind {
+		case ">":
+			p.write(argument)
+		case "<":
+			p.expect(argument)
+		case "!":
+			b.await(p.t, argument)
+		case "error":
+			p.expectError(argument)
+		case "end":
+			p.expectEnd()
+		default:
+			require.Fail(p.t, "no such step", step)
+		}
+	}
+}
+
 // startServer serves broker on a loopback port until the test ends, and
 // returns how to reach it.
-func startServer(t testing.TB, broker Broker, change ...func(*Config)) (*Server, func() *peer) {
+func startServer(t *testing.T, broker Broker, change ...func(*Config)) (*Server, func() *peer) {
 	t.Helper()
 	s := &Server{Config: DefaultConfig(), Broker: broker, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	s.Config.ServerName = ""
@@ -259,7 +286,7 @@ func startServer(t testing.TB, broker Broker, change ...func(*Config)) (*Server,
 }
 
 // await reads events up to the one named.
-func (b *fakeBroker) await(t testing.TB, want string) {
+func (b *fakeBroker) await(t *testing.T, want string) {
 	t.Helper()
 	timeout := time.After(20 * time.Second)
 	for {
@@ -274,9 +301,3 @@ func (b *fakeBroker) await(t testing.TB, want string) {
 		}
 	}
 }
-
-var errTest = errors.New("test")
-
-func body(n int) []byte { return bytes.Repeat([]byte{'x'}, n) }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -35,6 +36,7 @@ type conn struct {
 	net     net.Conn
 	session string // id
 	wake    chan struct{}
+	debug   bool // frames are logged
 
 	// Fixed by run.
 	done <-chan struct{}         // the connection is ending
@@ -54,6 +56,7 @@ type conn struct {
 	offending     string        // receipt of the frame that ended the connection
 	broker        Session       // nil until connected; the writer reads it too, but starts later
 	version       frame.Version // likewise
+	log           *slog.Logger
 
 	mu      sync.Mutex
 	waiting bool // the reader is, for wake
@@ -79,6 +82,8 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn, session string) *conn {
 	c := &conn{server: s, net: nc, session: session, wake: make(chan struct{}, 1)}
+	c.log = s.Logger.With("protocol", "stomp", "remote", nc.RemoteAddr().String())
+	c.debug = c.log.Enabled(context.Background(), slog.LevelDebug)
 	c.reader = frame.NewReader(source{c}, connectLimits)
 	return c
 }
@@ -126,6 +131,9 @@ func (c *conn) readLoop(ctx context.Context) (err error) {
 			err = c.explain(err)
 		} else {
 			c.frames++
+			if c.debug {
+				c.log.Debug("frame received", "frame", f.Command, "destination", f.Header.Value("destination"), "size_bytes", len(f.Body))
+			}
 			err = c.handle(ctx, f)
 		}
 		if err != nil {
@@ -139,11 +147,8 @@ func (c *conn) readLoop(ctx context.Context) (err error) {
 
 // explain tells the network's errors from the client's.
 func (c *conn) explain(err error) error {
-	var format *frame.FormatError
-	var limit *frame.LimitError
-	var command *frame.CommandError
 	switch {
-	case errors.Is(err, errInterrupted), errors.As(err, &format), errors.As(err, &limit), errors.As(err, &command):
+	case errors.Is(err, errInterrupted), isFrameError(err):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.version == 0:
 		return &Error{Message: fmt.Sprintf("no CONNECT within %v", c.server.Config.ConnectTimeout), Err: err}
@@ -167,14 +172,14 @@ func (c source) Read(p []byte) (int, error) {
 	default:
 	}
 	n, err := c.net.Read(p)
-	c.server.stats.bytesReceived.Add(int64(n))
+	c.server.counters.bytesReceived.Add(int64(n))
 	return n, err
 }
 
 func (c *conn) countReceived() {
 	if c.frames > 0 {
-		c.server.stats.framesReceived.Add(c.frames)
-		c.server.stats.messagesReceived.Add(c.sends)
+		c.server.counters.framesReceived.Add(c.frames)
+		c.server.counters.published.Add(c.sends)
 		c.frames, c.sends = 0, 0
 	}
 }
@@ -244,6 +249,7 @@ func (c *conn) finish(cause error, abandon func()) {
 	c.await(farewell.Done(), flushed)
 	abandon()
 	if c.broker != nil {
+		c.server.counters.active.Add(-1)
 		if errors.Is(cause, errDisconnected) {
 			c.broker.Close(nil)
 		} else {

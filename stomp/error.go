@@ -44,9 +44,8 @@ var (
 // answerable reports whether err is told to the client: not what the network
 // said, and not that the client left.
 func answerable(err error) bool {
-	var refusal *Error
-	var lost *lostError
-	return errors.As(err, &refusal) || !errors.Is(err, errDisconnected) && !errors.As(err, &lost)
+	_, lost := errors.AsType[*lostError](err)
+	return !lost && !errors.Is(err, errDisconnected)
 }
 
 // lostError is a connection that can neither be read nor answered.
@@ -63,22 +62,28 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
+const internalError = "internal error"
+
 // refusal returns what the client is told about err.
 func refusal(err error) *Error {
-	var refused *Error
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*Error](err); ok {
 		return refused
 	}
-	var command *frame.CommandError
-	var format *frame.FormatError
-	var limit *frame.LimitError
-	switch {
-	case errors.As(err, &command):
+	if command, ok := errors.AsType[*frame.CommandError](err); ok {
 		return &Error{Message: notSTOMP(command.Input), Detail: "A frame begins with an upper-case command on a line of its own.", Err: err}
-	case errors.As(err, &format), errors.As(err, &limit):
-		return &Error{Message: err.Error(), Err: err}
 	}
-	return &Error{Message: "internal error", Err: err}
+	if isFrameError(err) {
+		return &Error{Message: err.Error()}
+	}
+	return &Error{Message: internalError, Err: err}
+}
+
+// isFrameError reports whether err is the frame reader's judgement of input.
+func isFrameError(err error) bool {
+	_, command := errors.AsType[*frame.CommandError](err)
+	_, format := errors.AsType[*frame.FormatError](err)
+	_, limit := errors.AsType[*frame.LimitError](err)
+	return command || format || limit
 }
 
 // notSTOMP names the protocol that input begins, which another protocol's

@@ -77,6 +77,13 @@ func (c *conn) handleConnect(ctx context.Context, f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
+	c.server.counters.active.Add(1)
+	if login := f.Header.Value("login"); login != "" {
+		c.log = c.log.With("user", login)
+	}
+	if id := f.Header.Value("client-id"); id != "" {
+		c.log = c.log.With("client_id", id)
+	}
 	limits := clientLimits
 	limits.Body = c.server.Config.MaxMessage
 	c.reader.SetLimits(limits)

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/causeway-mq/causeway/stomp/frame"
 )
 
 // Server serves clients on behalf of a Broker. Its fields are set before the
@@ -21,125 +19,123 @@ type Server struct {
 	Broker Broker
 	Logger *slog.Logger
 
-	stats counters
+	counters counters
 }
 
-// Serve accepts clients from l until ctx is done, which each of them is told,
-// or l fails. It closes l and returns when all connections have ended; after
-// ctx was done it returns nil. It may be called for several listeners.
+// counters are read by Stats.
+type counters struct {
+	accepted, open, refused, active atomic.Int64
+	framesReceived, framesSent      atomic.Int64
+	bytesReceived, bytesSent        atomic.Int64
+	published, delivered            atomic.Int64
+	denied, errors                  atomic.Int64
+}
+
+// Stats is a snapshot of a server's counters; all but the two gauges only grow.
+type Stats struct {
+	Connections int64 // gauge: connections that are open
+	Clients     int64 // gauge: of them, past CONNECT
+
+	Accepted        int64 // connections
+	ConnectsRefused int64 // ERROR before CONNECTED
+	FramesReceived  int64
+	FramesSent      int64
+	BytesReceived   int64
+	BytesSent       int64
+	Published       int64 // SEND received
+	Delivered       int64 // MESSAGE sent
+	Denied          int64 // deliveries refused because there was no room
+	Errors          int64 // ERROR sent
+}
+
+// Stats returns the counters as they are now.
+func (s *Server) Stats() Stats {
+	c := &s.counters
+	return Stats{
+		Connections:     c.open.Load(),
+		Clients:         c.active.Load(),
+		Accepted:        c.accepted.Load(),
+		ConnectsRefused: c.refused.Load(),
+		FramesReceived:  c.framesReceived.Load(),
+		FramesSent:      c.framesSent.Load(),
+		BytesReceived:   c.bytesReceived.Load(),
+		BytesSent:       c.bytesSent.Load(),
+		Published:       c.published.Load(),
+		Delivered:       c.delivered.Load(),
+		Denied:          c.denied.Load(),
+		Errors:          c.errors.Load(),
+	}
+}
+
+// Serve accepts connections until ctx is done or l is closed. It closes l,
+// tells the clients of the shutdown, and returns when the last of them is gone;
+// nil when ctx was the reason. It may be called for several listeners at once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	clients, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer end(nil)
+	// A connection learns from its context's cause why it ends.
+	conns, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		_ = l.Close()
 		end(errShutdown)
+		_ = l.Close() // Accept returns
 	})
 	defer stop()
 
-	sessions, session := rand.Text()[:10]+"-", uint64(0)
-	var connections sync.WaitGroup
-	defer connections.Wait()
+	var open sync.WaitGroup
+	defer open.Wait()
+	defer end(errShutdown)
+	defer l.Close()
+
+	// Session ids are unique in the gateway, short, and not those of the last run.
+	prefix, session := rand.Text()[:10]+"-", uint64(0)
+	const longest = time.Second
+	pause := 5 * time.Millisecond
 	for {
-		nc, err := accept(ctx, l)
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = nc.Close()
-			}
-			return nil
-		case err != nil:
-			_ = l.Close()
-			end(errShutdown)
-			return err
-		}
-		session++
-		c := newConn(s, nc, sessions+strconv.FormatUint(session, 36))
-		connections.Go(func() { s.serve(clients, c) })
-	}
-}
-
-// accept waits out what may pass, such as a lack of file descriptors.
-func accept(ctx context.Context, l net.Listener) (net.Conn, error) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		nc, err := l.Accept()
-		if err == nil || errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			return nc, err
-		}
-		if temporary, ok := errors.AsType[interface {
-			error
-			Temporary() bool
-		}](err); !ok || !temporary.Temporary() {
-			return nil, err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		switch {
+		case err == nil:
+			pause = 5 * time.Millisecond
+			session++
+			id := prefix + strconv.FormatUint(session, 36)
+			open.Go(func() { s.serveConn(conns, nc, id) })
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default: // out of file descriptors, or a client that was gone already
+			s.Logger.Error("accept failed", "protocol", "stomp", "error", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil
+			}
+			pause = min(2*pause, longest)
 		}
 	}
 }
 
-// serve runs a connection and logs its end.
-func (s *Server) serve(ctx context.Context, c *conn) {
-	s.stats.connections.Add(1)
-	s.stats.connected.Add(1)
-	defer s.stats.connections.Add(-1)
+func (s *Server) serveConn(ctx context.Context, nc net.Conn, session string) {
+	s.counters.accepted.Add(1)
+	s.counters.open.Add(1)
+	defer s.counters.open.Add(-1)
+
 	start := time.Now()
+	c := newConn(s, nc, session)
 	cause := c.run(ctx)
-
-	log := s.Logger.With("protocol", "stomp", "remote", c.net.RemoteAddr().String(), "session", c.session,
-		"version", c.version.String(), "elapsed", time.Since(start))
-	var bug *panicError
-	var format *frame.FormatError
-	var limit *frame.LimitError
-	var command *frame.CommandError
-	var refused *Error
-	switch {
-	case errors.As(cause, &bug):
+	log := c.log.With("elapsed", time.Since(start))
+	if bug, ok := errors.AsType[*panicError](cause); ok {
 		log.Error("connection ended", "error", cause, "stack", string(bug.stack))
-	case errors.Is(cause, errDisconnected), errors.Is(cause, errShutdown), !answerable(cause):
-		log.Info("connection ended", "reason", cause)
-	case errors.As(cause, &refused), errors.As(cause, &format), errors.As(cause, &limit), errors.As(cause, &command):
-		log.Warn("connection ended", "reason", refusal(cause))
-	default:
-		log.Error("connection ended", "error", cause)
+		return
 	}
+	log.Log(ctx, severity(cause), "connection ended", "reason", cause)
 }
 
-// Stats is a snapshot of what a Server counted.
-type Stats struct {
-	Connections      int64 // open now
-	Connected        int64 // accepted since the start
-	FramesReceived   int64
-	FramesSent       int64
-	MessagesReceived int64 // SEND
-	MessagesSent     int64 // MESSAGE
-	BytesReceived    int64
-	BytesSent        int64
-	Errors           int64 // ERROR frames, each the end of a connection
-}
-
-// Stats returns what was counted so far. Counts of frames received follow
-// when a connection has read all that came.
-func (s *Server) Stats() Stats {
-	c := &s.stats
-	return Stats{
-		Connections:      c.connections.Load(),
-		Connected:        c.connected.Load(),
-		FramesReceived:   c.framesReceived.Load(),
-		FramesSent:       c.framesSent.Load(),
-		MessagesReceived: c.messagesReceived.Load(),
-		MessagesSent:     c.messagesSent.Load(),
-		BytesReceived:    c.bytesReceived.Load(),
-		BytesSent:        c.bytesSent.Load(),
-		Errors:           c.errors.Load(),
+// severity is info for what happens every day, warn for a client that broke
+// the rules, error for a fault of ours.
+func severity(cause error) slog.Level {
+	switch {
+	case errors.Is(cause, errShutdown), !answerable(cause):
+		return slog.LevelInfo
+	case refusal(cause).Message == internalError:
+		return slog.LevelError
 	}
-}
-
-type counters struct {
-	connections, connected         atomic.Int64
-	framesReceived, framesSent     atomic.Int64
-	messagesReceived, messagesSent atomic.Int64
-	bytesReceived, bytesSent       atomic.Int64
-	errors                         atomic.Int64
+	return slog.LevelWarn
 }

@@ -103,7 +103,10 @@ func (c *conn) sendReceipt(receipt string) {
 func (c *conn) fail(err error, receipt string) {
 	c.send(errorFrame(err, receipt))
 	c.failed = true
-	c.server.stats.errors.Add(1)
+	c.server.counters.errors.Add(1)
+	if c.version == 0 {
+		c.server.counters.refused.Add(1)
+	}
 }
 
 // writeLoop writes until nothing is left to write.
@@ -135,8 +138,8 @@ func (c *conn) writeLoop() {
 			for _, token := range b.tokens {
 				broker.Settle(token, nil, ignore)
 			}
-			c.server.stats.framesSent.Add(b.frames)
-			c.server.stats.messagesSent.Add(b.messages)
+			c.server.counters.framesSent.Add(b.frames)
+			c.server.counters.delivered.Add(b.messages)
 		}
 		b.release()
 		c.mu.Lock()
@@ -172,7 +175,7 @@ func (c *conn) write(b *batch) error {
 			k, err = c.net.Write(rest)
 			rest, n = rest[k:], int64(k)
 		}
-		c.server.stats.bytesSent.Add(n)
+		c.server.counters.bytesSent.Add(n)
 		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
@@ -203,6 +206,7 @@ func (c *conn) Offer(d Delivery) bool {
 	}
 	if queued >= maxQueued {
 		c.refused = true
+		c.server.counters.denied.Add(1)
 		return false
 	}
 	if state := &d.Subscription.state; !state.open {

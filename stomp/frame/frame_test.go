@@ -22,10 +22,14 @@ var vectors = []struct {
 	frame     *Frame
 	canonical bool
 }{
-	{"S1 a command, a header, a body and a NUL", V12, "53454e44 0a 64:2f71 0a 636f6e74656e742d6c656e677468:32 0a 0a 6869 00",
-		&Frame{Send, Header{{"d", "/q"}, {"content-length", "2"}}, []byte("hi")}, true},
-	{"S2 CRLF and LF mixed in one frame", V12, "53454e44 0d0a 61:31 0a 62:32 0d0a 0d0a 00",
-		&Frame{Send, Header{{"a", "1"}, {"b", "2"}}, nil}, false},
+	{
+		"S1 a command, a header, a body and a NUL", V12, "53454e44 0a 64:2f71 0a 636f6e74656e742d6c656e677468:32 0a 0a 6869 00",
+		&Frame{Send, Header{{"d", "/q"}, {"content-length", "2"}}, []byte("hi")}, true,
+	},
+	{
+		"S2 CRLF and LF mixed in one frame", V12, "53454e44 0d0a 61:31 0a 62:32 0d0a 0d0a 00",
+		&Frame{Send, Header{{"a", "1"}, {"b", "2"}}, nil}, false,
+	},
 	{"S3 CRLF in 1.0", V10, "53454e44 0d0a 61:31 0d0a 0d0a 00", &Frame{Send, Header{{"a", "1"}}, nil}, false},
 	{"S3 CRLF in 1.1", V11, "53454e44 0d0a 61:31 0d0a 0d0a 00", &Frame{Send, Header{{"a", "1"}}, nil}, false},
 	{"S3 CRLF in CONNECT", 0, "434f4e4e454354 0d0a 0d0a 00", &Frame{Connect, Header{}, nil}, false},
@@ -46,25 +50,35 @@ var vectors = []struct {
 	{"S14 an empty value", V12, "53454e44 0a 61:0a 0a 00", &Frame{Send, Header{{"a", ""}}, nil}, true},
 	{"S15 bytes that are not UTF-8", V10, "53454e44 0a 61:fffe 0a 0a 00", &Frame{Send, Header{{"a", "\xff\xfe"}}, nil}, true},
 	{"S16 a body that must not be is dropped", V12, "535542534352494245 0a 0a 6869 00", &Frame{Subscribe, Header{}, nil}, false},
-	{"S17 NULs inside a body of known length", V12, "53454e44 0a 636f6e74656e742d6c656e677468:33 0a 0a 000100 00",
-		&Frame{Send, Header{{"content-length", "3"}}, []byte{0, 1, 0}}, true},
+	{
+		"S17 NULs inside a body of known length", V12, "53454e44 0a 636f6e74656e742d6c656e677468:33 0a 0a 000100 00",
+		&Frame{Send, Header{{"content-length", "3"}}, []byte{0, 1, 0}}, true,
+	},
 	{"S18 a body up to its NUL", V12, "53454e44 0a 0a 6869 00", &Frame{Send, Header{}, []byte("hi")}, false},
-	{"S19 the content-length of an ACK is not believed", V10, "41434b 0a 636f6e74656e742d6c656e677468:39 0a 0a 00",
-		&Frame{Ack, Header{{"content-length", "9"}}, nil}, false},
-	{"S20 the first content-length counts", V12, "53454e44 0a 636f6e74656e742d6c656e677468:31 0a 636f6e74656e742d6c656e677468:39 0a 0a 61 00",
-		&Frame{Send, Header{{"content-length", "1"}, {"content-length", "9"}}, []byte("a")}, false},
-	{"an empty body of known length", V12, "53454e44 0a 636f6e74656e742d6c656e677468:30 0a 0a 00",
-		&Frame{Send, Header{{"content-length", "0"}}, nil}, false},
+	{
+		"S19 the content-length of an ACK is not believed", V10, "41434b 0a 636f6e74656e742d6c656e677468:39 0a 0a 00",
+		&Frame{Ack, Header{{"content-length", "9"}}, nil}, false,
+	},
+	{
+		"S20 the first content-length counts", V12, "53454e44 0a 636f6e74656e742d6c656e677468:31 0a 636f6e74656e742d6c656e677468:39 0a 0a 61 00",
+		&Frame{Send, Header{{"content-length", "1"}, {"content-length", "9"}}, []byte("a")}, false,
+	},
+	{
+		"an empty body of known length", V12, "53454e44 0a 636f6e74656e742d6c656e677468:30 0a 0a 00",
+		&Frame{Send, Header{{"content-length", "0"}}, nil}, false,
+	},
 	{"an unknown command", V12, "464f4f 0a 0a 00", &Frame{"FOO", Header{}, nil}, true},
-	{"an ERROR with a body of known length", V12, "4552524f52 0a 636f6e74656e742d6c656e677468:32 0a 0a 0000 00",
-		&Frame{Error, Header{{"content-length", "2"}}, []byte{0, 0}}, true},
+	{
+		"an ERROR with a body of known length", V12, "4552524f52 0a 636f6e74656e742d6c656e677468:32 0a 0a 0000 00",
+		&Frame{Error, Header{{"content-length", "2"}}, []byte{0, 0}}, true,
+	},
 }
 
 // unhex reads hex bytes; a colon stands for itself.
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
 	b, err := hex.DecodeString(strings.NewReplacer(" ", "", ":", "3a").Replace(s))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return b
 }
 
