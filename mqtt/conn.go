@@ -96,12 +96,13 @@ func (c *conn) run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	c.end = end
 	stop := context.AfterFunc(ctx, c.interrupt)
-	defer stop()
 
-	end(c.guard(func() error { return c.readLoop(ctx) }))
+	err := c.guard(func() error { return c.readLoop(ctx) })
+	stop()
+	end(err)
 	cause := context.Cause(ctx)
 	c.interrupt()
-	if cause == error(errShutdown) {
+	if errors.Is(cause, errShutdown) {
 		c.awaitAnswers(c.server.Config.ShutdownGrace)
 	}
 	c.bye(cause)
@@ -150,15 +151,13 @@ func (c *conn) readLoop(ctx context.Context) error {
 
 // readError says what a failed read means for the client.
 func (c *conn) readError(err error) error {
-	var (
-		broken  *packet.Error
-		refusal *Error
-	)
-	switch {
-	case errors.As(err, &refusal):
-		return refusal
-	case errors.As(err, &broken):
+	if own, ok := errors.AsType[*Error](err); ok {
+		return own
+	}
+	if broken, ok := errors.AsType[*packet.Error](err); ok {
 		return &Error{Reason: broken.Reason, Text: broken.Text}
+	}
+	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if c.session == nil {
 			return errors.New("no CONNECT in time")
@@ -215,8 +214,7 @@ func (c *conn) bye(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase = ended
-	var e *Error
-	if c.session != nil && c.version == packet.V5 && errors.As(cause, &e) { // [MQTT-4.13.1-1]
+	if e, ok := errors.AsType[*Error](cause); ok && c.session != nil && c.version == packet.V5 { // [MQTT-4.13.1-1]
 		p := &packet.Disconnect{Reason: e.Reason, ReasonString: c.text(e)}
 		if e.Reason < packet.UnspecifiedError || !e.Reason.ValidIn(p) {
 			p.Reason = packet.UnspecifiedError
@@ -230,7 +228,7 @@ func (c *conn) bye(cause error) {
 // close gives the session back to the broker.
 func (c *conn) close(cause error) {
 	end := End{Cause: cause, Will: true, State: c.State()}
-	if cause == errDisconnected {
+	if errors.Is(cause, errDisconnected) {
 		end.Expiry = c.last.SessionExpiry
 		end.Will = c.last.Reason != packet.Success // [MQTT-3.14.4-3]
 		if c.last.Reason < packet.UnspecifiedError {
@@ -251,8 +249,8 @@ func (c *conn) close(cause error) {
 // input unread would reset it.
 func (c *conn) hangUp(cause error) {
 	defer c.nc.Close()
-	var e *Error
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && errors.As(cause, &e) && half.CloseWrite() == nil {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if _, farewell := errors.AsType[*Error](cause); ok && farewell && half.CloseWrite() == nil {
 		c.nc.SetReadDeadline(time.Now().Add(linger))
 		_, _ = io.Copy(io.Discard, c.nc)
 	}
@@ -260,8 +258,7 @@ func (c *conn) hangUp(cause error) {
 
 // End implements Peer.
 func (c *conn) End(err error) {
-	var e *Error
-	if !errors.As(err, &e) {
+	if _, ok := errors.AsType[*Error](err); !ok {
 		err = &Error{Reason: packet.UnspecifiedError, Err: err}
 	}
 	c.end(err)

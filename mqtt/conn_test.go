@@ -16,6 +16,7 @@ import (
 
 // pipe serves one connection without a network, for tests in which time passes.
 func pipe(t *testing.T, s *Server, v packet.Version) (*wire, <-chan error) {
+	t.Helper()
 	near, far := net.Pipe()
 	ended := make(chan error, 1)
 	go func() { ended <- newConn(s, far).run(t.Context()) }()
@@ -124,7 +125,8 @@ func TestShutdownWaitsForAnswersButNotLong(t *testing.T) {
 				defer near.Close()
 				ctx, cancel := context.WithCancelCause(t.Context())
 				ended := make(chan error, 1)
-				go func() { ended <- newConn(newServer(t, b), far).run(ctx) }()
+				s := newServer(t, b)
+				go func() { ended <- newConn(s, far).run(ctx) }()
 				w := newWire(t, near, packet.V5)
 				w.join(&packet.Connect{ClientID: "c", CleanStart: true})
 				w.send(&packet.Publish{Topic: "a", QoS: 1, PacketID: 9})

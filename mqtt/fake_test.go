@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -230,6 +229,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 func newServer(t *testing.T, b Broker, change ...func(*Config)) *Server {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.ShutdownGrace = time.Second
 	for _, f := range change {
@@ -258,6 +258,7 @@ func dialWire(t *testing.T, address string, v packet.Version) *wire {
 }
 
 func newWire(t *testing.T, nc net.Conn, v packet.Version) *wire {
+	t.Helper()
 	w := &wire{t: t, nc: nc, in: packet.NewReader(nc, 0), v: v}
 	w.in.SetVersion(v)
 	return w
@@ -311,8 +312,7 @@ func (w *wire) expectEnd(reason packet.ReasonCode) {
 		require.Equal(w.t, reason, p.(*packet.Disconnect).Reason)
 		_, err = w.in.Read()
 	}
-	require.Error(w.t, err)
-	require.True(w.t, errors.Is(err, io.EOF), "%v", err)
+	require.ErrorIs(w.t, err, io.EOF)
 }
 
 // connack accepts with nothing but the limits of DefaultConfig.

@@ -222,7 +222,7 @@ func TestP10PayloadIsOpaque(t *testing.T) {
 	w.expect(&packet.Suback{PacketID: 1, Reasons: []packet.ReasonCode{0}})
 	for _, payload := range [][]byte{nil, {0}, {0xFF, 0xFE}, bytes.Repeat([]byte{0xC3}, minReference), make([]byte, 3<<20)} {
 		w.send(&packet.Publish{Topic: "a", Payload: payload})
-		require.Equal(t, len(payload), len((<-session.published).Payload))
+		require.Len(t, (<-session.published).Payload, len(payload))
 		p, err := w.in.Read()
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(payload, p.(*packet.Publish).Payload))

@@ -127,8 +127,8 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
 // severity is info for what happens every day, warn for a client that broke
 // the rules, error for a fault of ours.
 func severity(cause error) slog.Level {
-	var e *Error
-	if !errors.As(cause, &e) {
+	e, ok := errors.AsType[*Error](cause)
+	if !ok {
 		return slog.LevelInfo
 	}
 	switch e.Reason {
@@ -145,8 +145,7 @@ func severity(cause error) slog.Level {
 }
 
 func reason(cause error) string {
-	var e *Error
-	if errors.As(cause, &e) {
+	if e, ok := errors.AsType[*Error](cause); ok {
 		return e.Reason.String()
 	}
 	return "none"

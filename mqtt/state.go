@@ -3,6 +3,7 @@ package mqtt
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/causeway-mq/causeway/mqtt/packet"
@@ -289,9 +290,7 @@ const snapshotVersion = 1
 // that were answered with PUBREC. nil: nothing.
 func (s *State) Snapshot() []byte {
 	out := make(map[uint64]uint16, len(s.kept))
-	for token, id := range s.kept {
-		out[token] = id
-	}
+	maps.Copy(out, s.kept)
 	for id, d := range s.sent {
 		if d.token>>63 == 1 {
 			out[d.token] = id
@@ -340,7 +339,11 @@ func (s *State) Restore(b []byte) error {
 	}
 	s.kept = make(map[uint64]uint16, count)
 	for ; count > 0; count-- {
-		s.kept[binary.BigEndian.Uint64(b)] = binary.BigEndian.Uint16(b[8:])
+		id := binary.BigEndian.Uint16(b[8:])
+		if id == 0 {
+			return errSnapshot
+		}
+		s.kept[binary.BigEndian.Uint64(b)] = id
 		b = b[10:]
 	}
 	s.received = make(map[uint16]receipt, len(b)/2)
