@@ -3,6 +3,8 @@ package mapping_test
 import (
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,17 +49,24 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 	}
 }
 
-// TestNamesBeyondTheCache asks for more names than it keeps, and a long one.
+// TestNamesBeyondTheCache asks for more names than it keeps, from several
+// goroutines, and for a long one.
 func TestNamesBeyondTheCache(t *testing.T) {
 	table := newTable(t)
-	for range 2 {
-		for i := range 20_000 {
-			topic := "a/" + strconv.Itoa(i)
-			n, err := table.FromDestination(table.Destination(topic))
-			require.NoError(t, err)
-			require.Equal(t, topic, n.Topic)
-		}
+	var wrong atomic.Int64
+	var askers sync.WaitGroup
+	for range 4 {
+		askers.Go(func() {
+			for i := range 20_000 {
+				topic := "a/" + strconv.Itoa(i)
+				if n, err := table.FromDestination(table.Destination(topic)); err != nil || n.Topic != topic {
+					wrong.Add(1)
+				}
+			}
+		})
 	}
+	askers.Wait()
+	require.Zero(t, wrong.Load())
 	long := strings.Repeat("a", 1000)
 	require.Equal(t, "/topic/"+long, table.Destination(long))
 }
