@@ -99,7 +99,7 @@ func (c *conn) run(ctx context.Context) error {
 	// Operations under way outlive the reader: they are answered first.
 	operations, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
-	c.end(c.readLoop(operations))
+	c.end(c.readLoop(ctx, operations))
 	cause := context.Cause(ctx)
 	c.finish(cause, abandon)
 	return cause
@@ -114,7 +114,7 @@ func (c *conn) interrupt() {
 	}
 }
 
-func (c *conn) readLoop(ctx context.Context) (err error) {
+func (c *conn) readLoop(ctx, operations context.Context) (err error) {
 	defer c.reader.Close()
 	defer c.countReceived()
 	defer func() {
@@ -123,7 +123,7 @@ func (c *conn) readLoop(ctx context.Context) (err error) {
 		}
 	}()
 	for {
-		if !c.await(c.done, c.hasRoom) {
+		if !c.await(c.done, c.hasRoom) || ctx.Err() != nil {
 			return errInterrupted
 		}
 		f, err := c.reader.Read()
@@ -134,7 +134,7 @@ func (c *conn) readLoop(ctx context.Context) (err error) {
 			if c.debug {
 				c.log.Debug("frame received", "frame", f.Command, "destination", f.Header.Value("destination"), "size_bytes", len(f.Body))
 			}
-			err = c.handle(ctx, f)
+			err = c.handle(ctx, operations, f)
 		}
 		if err != nil {
 			if f != nil {

@@ -25,6 +25,7 @@ func inBubble(t *testing.T, test func(b *fakeBroker, p *peer, run <-chan error))
 		b := newFakeBroker()
 		s := &Server{Config: DefaultConfig(), Broker: b, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 		s.Config.ServerName = ""
+		s.Config.MaxMessage = 1 << 20
 		client, server := net.Pipe()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		run := make(chan error, 1)
@@ -224,13 +225,13 @@ func TestS74TransactionsAreBoundedInBytes(t *testing.T) {
 	inBubble(t, func(_ *fakeBroker, p *peer, _ <-chan error) {
 		p.connect(v12)
 		p.write("BEGIN\ntransaction:t\n\n^@BEGIN\ntransaction:u\n\n^@")
-		body := strings.Repeat("x", 15<<20)
+		body := strings.Repeat("x", 900<<10)
 		p.write("SEND\ntransaction:t\ndestination:/q\n\n" + body + "^@")
 		p.write("SEND\ntransaction:u\ndestination:/q\n\n" + body + "^@")
 		p.write("ABORT\ntransaction:u\n\n^@BEGIN\ntransaction:u\n\n^@")
 		p.write("SEND\ntransaction:u\ndestination:/q\n\n" + body + "^@")
 		p.write("SEND\ntransaction:t\ndestination:/q\n\n" + body + "^@")
-		p.expectError("more than 33554432 bytes in open transactions")
+		p.expectError("more than 2097152 bytes in open transactions")
 	})
 }
 

@@ -10,8 +10,9 @@ import (
 	"github.com/causeway-mq/causeway/stomp/frame"
 )
 
-// handle obeys one frame. An error ends the connection.
-func (c *conn) handle(ctx context.Context, f *frame.Frame) error {
+// handle obeys one frame. An error ends the connection. ctx ends with the
+// connection; operations outlives it, until they are answered.
+func (c *conn) handle(ctx, operations context.Context, f *frame.Frame) error {
 	if c.broker == nil {
 		if f.Command != frame.Connect && f.Command != frame.Stomp {
 			return &Error{Message: "the first frame must be CONNECT, not " + f.Command}
@@ -20,9 +21,9 @@ func (c *conn) handle(ctx context.Context, f *frame.Frame) error {
 	}
 	switch f.Command {
 	case frame.Send:
-		return c.handleSend(ctx, f)
+		return c.handleSend(operations, f)
 	case frame.Subscribe:
-		return c.handleSubscribe(ctx, f)
+		return c.handleSubscribe(operations, f)
 	case frame.Unsubscribe:
 		return c.handleUnsubscribe(f)
 	case frame.Ack:
@@ -32,7 +33,7 @@ func (c *conn) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.Begin:
 		return c.handleBegin(f)
 	case frame.Commit:
-		return c.handleCommit(f, func(steps []Step, done func(error)) { c.broker.Commit(ctx, steps, done) })
+		return c.handleCommit(f, func(steps []Step, done func(error)) { c.broker.Commit(operations, steps, done) })
 	case frame.Abort:
 		return c.handleAbort(f)
 	case frame.Disconnect:

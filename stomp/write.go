@@ -101,6 +101,9 @@ func (c *conn) sendReceipt(receipt string) {
 
 // fail queues the ERROR that ends the connection. mu is held.
 func (c *conn) fail(err error, receipt string) {
+	if c.failed {
+		return
+	}
 	c.send(errorFrame(err, receipt))
 	c.failed = true
 	c.server.counters.errors.Add(1)
