@@ -1,6 +1,9 @@
 package bridge
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/causeway-mq/causeway/mapping"
@@ -88,4 +91,47 @@ func DefaultConfig() Config {
 		MaxMessage:       16 << 20,
 		MaxSessionExpiry: 168 * time.Hour,
 	}
+}
+
+// Validate reports every value that cannot work, by its key.
+func (c Config) Validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	n := c.NATS
+	check(!strings.ContainsAny(c.Name, " \t\r\n.*>/"), "name: %q: blanks, dots, slashes and wildcards are not allowed", c.Name)
+	check(n.URL != "" || n.Store != "", "nats.store: name a directory for the embedded core, or a server in nats.url")
+	check(n.MaxStore >= 0, "nats.max_store: %d is negative", n.MaxStore)
+	check(n.Sync == "interval" || n.Sync == "always", "nats.sync: %q is not one of interval, always", n.Sync)
+	check(n.Replicas >= 1 && n.Replicas <= 5, "nats.replicas: %d is not between 1 and 5", n.Replicas)
+	check(isToken(n.Prefix), "nats.prefix: %q: use lower case letters, digits, - and _", n.Prefix)
+	check(n.Patience >= time.Second, "nats.patience: %s is below 1s", n.Patience)
+	check(n.GiveUp >= n.Patience, "nats.give_up: %s is below nats.patience", n.GiveUp)
+	check(c.LogRetention.Age >= time.Minute, "log_retention.age: %s is below 1m", c.LogRetention.Age)
+	check(c.LogRetention.Bytes >= 0, "log_retention.bytes: %d is negative", c.LogRetention.Bytes)
+	check(mapping.ValidTopic(c.Queues.Root) == nil && !strings.HasPrefix(c.Queues.Root, "$"),
+		"queues.root: %q is not a topic", c.Queues.Root)
+	check(c.Queues.MaxDeliver >= 1, "queues.max_deliver: %d is below 1", c.Queues.MaxDeliver)
+	check(strings.HasPrefix(c.Queues.DeadLetter, c.Queues.Root+"/"),
+		"queues.dead_letter: %q is not a queue; it begins with %s/", c.Queues.DeadLetter, c.Queues.Root)
+	for i, p := range c.Queues.Policies {
+		key := fmt.Sprintf("queues.policies[%d]", i)
+		check(mapping.ValidFilter(p.Match) == nil, "%s.match: %q is not an MQTT filter", key, p.Match)
+		check(p.MaxMessages >= 0 && p.MaxAge >= 0, "%s: max_messages and max_age are not negative", key)
+		check(p.MaxMessages > 0 || p.MaxAge > 0, "%s: it limits nothing; set max_messages or max_age", key)
+		check(p.Overflow == "" || p.Overflow == "reject" || p.Overflow == "drop_oldest",
+			"%s.overflow: %q is not one of reject, drop_oldest", key, p.Overflow)
+	}
+	check(c.DefaultQoS <= 2, "stomp.default_qos: %d is not 0, 1 or 2", c.DefaultQoS)
+	check(c.Prefetch >= 1, "stomp.prefetch: %d is below 1", c.Prefetch)
+	check(c.MaxMessage > 0 && c.MaxMessage <= maxRecord,
+		"max_message: %d bytes do not fit one record of the store, which takes 31MiB", c.MaxMessage)
+	return errors.Join(faults...)
+}
+
+func isToken(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }

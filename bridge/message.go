@@ -2,7 +2,10 @@ package bridge
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -39,3 +42,54 @@ func newMessage(topic string, m *nats.Msg) (*message, error) {
 	msg.Topic = topic
 	return msg, nil
 }
+
+// storedQoS is the QoS of a stored message whose metadata names none: nearly
+// all of them have it, and most have no other metadata.
+const storedQoS = 1
+
+// encodeStored is Encode for a message that a stream keeps: QoS 1 is the one
+// that needs no saying, and 0 and 1 change places on the wire.
+func encodeStored(e *mapping.Envelope) (header string, data []byte) {
+	qos := e.QoS
+	e.QoS = swapQoS(qos)
+	header, data = e.Encode()
+	e.QoS = qos
+	return header, data
+}
+
+func swapQoS(qos uint8) uint8 {
+	if qos <= storedQoS {
+		return storedQoS - qos
+	}
+	return qos
+}
+
+// newStored decodes what a stream kept.
+func newStored(topic string, m *nats.Msg) (*message, error) {
+	msg, err := newMessage(topic, m)
+	if err == nil {
+		msg.QoS = swapQoS(msg.QoS)
+	}
+	return msg, err
+}
+
+// nativeMessage is what a native NATS application published: the data is the
+// body, its headers are properties, metadata in our form is not believed.
+func nativeMessage(topic string, m *nats.Msg) *message {
+	msg := &message{size: len(m.Data) + 256}
+	msg.Topic, msg.Body, msg.QoS = topic, m.Data, storedQoS
+	msg.Origin.Protocol = "nats"
+	for name, values := range m.Header {
+		if name == mapping.HeaderName || strings.HasPrefix(name, "Nats-") {
+			continue
+		}
+		for _, v := range values {
+			msg.Properties = append(msg.Properties, mapping.Property{Name: name, Value: v})
+		}
+	}
+	slices.SortStableFunc(msg.Properties, func(a, b mapping.Property) int { return strings.Compare(a.Name, b.Name) })
+	return msg
+}
+
+// expired reports whether the message may not be delivered any more.
+func (m *message) expired(now time.Time) bool { return !m.Expires.IsZero() && !m.Expires.After(now) }

@@ -1,0 +1,447 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/causeway-mq/causeway/bridge/auth"
+	"github.com/causeway-mq/causeway/mapping"
+	"github.com/causeway-mq/causeway/mqtt"
+	"github.com/causeway-mq/causeway/mqtt/packet"
+)
+
+// mqttBroker is the bridge as the MQTT front-end sees it.
+type mqttBroker struct{ b *Bridge }
+
+// mqttSession is an MQTT client's session while it is connected.
+type mqttSession struct {
+	b       *Bridge
+	key     string // of its records
+	client  string
+	user    string
+	version packet.Version
+	peer    mqtt.Peer
+	window  int
+	gone    chan struct{} // closed when the connection has let go
+	topics  *subscriber
+
+	// Owned by the connection's reader, and by Close after it.
+	filters  map[string]*mqttFilter // by filter as subscribed, with $share
+	recorded bool                   // it has records
+	kept     bool                   // it outlives its connection
+	epoch    uint64
+	expiry   time.Duration
+	chunks   int // of subscriptions, written
+
+	mu        sync.Mutex
+	noLocal   int                // subscriptions with No Local: publishes carry the client then
+	consumers []*consumer        // replaced as a whole
+	queued    map[uint64]*queued // by token
+	last      uint64             // token number
+
+	positionMu sync.Mutex
+	revision   uint64 // of the position's record
+	saving     bool
+	again      bool
+}
+
+// mqttFilter is one entry of SUBSCRIBE in force.
+type mqttFilter struct {
+	record   filterRecord
+	topics   *subscription // nil: shared
+	tapped   bool
+	consumer *consumer // shared
+	group    string
+	rest     string // the filter without $share/group
+	grouped  bool   // a group on topics
+}
+
+var errTakenOver = &mqtt.Error{Reason: packet.SessionTakenOver, Text: "another connection uses this client identifier"}
+
+// Connect opens or resumes the session of a client.
+func (k mqttBroker) Connect(ctx context.Context, peer mqtt.Peer, c *mqtt.Connect) (mqtt.Connected, error) {
+	b := k.b
+	user, err := b.auth.Authenticate(ctx, c.Username, string(c.Password))
+	if err != nil {
+		return mqtt.Connected{}, mqttLogin(err)
+	}
+	s := &mqttSession{
+		b: b, key: sessionKey(c.ClientID), client: c.ClientID, user: user.Name, version: c.Version, peer: peer,
+		window: c.ReceiveMaximum, gone: make(chan struct{}), filters: make(map[string]*mqttFilter),
+		expiry: c.SessionExpiry, kept: c.SessionExpiry > 0, queued: make(map[uint64]*queued),
+	}
+	s.topics = &subscriber{b: b, name: c.ClientID, client: c.ClientID, sink: s, window: c.ReceiveMaximum}
+	if s.kept {
+		s.topics.changed = func() { b.sessions.changed(s) }
+	}
+	if err := b.sessions.claim(ctx, s, errTakenOver); err != nil {
+		if errors.Is(err, errOtherUser) {
+			err = &mqtt.Error{Reason: packet.NotAuthorized, Text: "the client identifier belongs to another user", Err: err}
+		}
+		return mqtt.Connected{}, err
+	}
+	connected, err := s.open(ctx, c)
+	if err != nil {
+		s.detach()
+		b.sessions.release(s)
+		return mqtt.Connected{}, err
+	}
+	return connected, nil
+}
+
+func mqttLogin(err error) error {
+	if errors.Is(err, auth.ErrRefused) {
+		return &mqtt.Error{Reason: packet.BadUserNameOrPassword, Err: err}
+	}
+	return &mqtt.Error{Reason: packet.ServerUnavailable, Err: err}
+}
+
+// open reads the session's records and makes them say that it is connected.
+func (s *mqttSession) open(ctx context.Context, c *mqtt.Connect) (mqtt.Connected, error) {
+	x := &s.b.sessions
+	var rec sessionRecord
+	var revision uint64
+	if !c.Assigned {
+		var err error
+		if revision, err = x.records.load(ctx, "s."+s.key, &rec); err != nil {
+			return mqtt.Connected{}, err
+		}
+	}
+	if revision != 0 && rec.User != s.user {
+		if !rec.expiredAt(time.Now()) {
+			return mqtt.Connected{}, &mqtt.Error{Reason: packet.NotAuthorized, Text: "the session belongs to another user", Err: errOtherUser}
+		}
+		rec.Expiry = 0
+	}
+	present := revision != 0 && rec.Expiry != 0 && !rec.expiredAt(time.Now()) && !c.CleanStart
+	if revision != 0 {
+		for _, kind := range []string{timerWill, timerExpire} {
+			if err := s.b.timers.cancel(ctx, kind, s.key); err != nil {
+				return mqtt.Connected{}, err
+			}
+		}
+	}
+	if revision != 0 && !present {
+		if err := x.forget(ctx, s.key); err != nil {
+			return mqtt.Connected{}, err
+		}
+		if rec.Will != nil { // the session ends before the delay of its will
+			if err := s.b.publishWill(rec.Will); err != nil {
+				return mqtt.Connected{}, err
+			}
+		}
+		revision = 0
+	}
+	s.epoch = rec.Epoch + 1
+	s.recorded = s.kept || c.Will != nil
+	if s.recorded {
+		now := sessionRecord{Client: s.client, User: s.user, Owner: s.b.name, Epoch: s.epoch, Expiry: s.expiry}
+		var err error
+		if now.Will, err = s.will(c.Will); err != nil {
+			return mqtt.Connected{}, err
+		}
+		if _, err := x.records.saveNow("s."+s.key, &now, revision); err != nil {
+			return mqtt.Connected{}, err
+		}
+	}
+	if !present {
+		s.topics.high = s.b.log.end()
+		return mqtt.Connected{Session: s}, nil
+	}
+	state, err := s.resume(ctx)
+	if err != nil {
+		return mqtt.Connected{}, err
+	}
+	if !s.recorded { // resumed for the last time: it ends with this connection
+		now := sessionRecord{Client: s.client, User: s.user, Owner: s.b.name, Epoch: s.epoch, Expiry: s.expiry}
+		if _, err := x.records.saveNow("s."+s.key, &now, revision); err != nil {
+			return mqtt.Connected{}, err
+		}
+		s.recorded = true
+	}
+	return mqtt.Connected{Session: s, Present: true, State: state}, nil
+}
+
+// will makes the record of a will.
+func (s *mqttSession) will(w *packet.Will) (*willRecord, error) {
+	if w == nil {
+		return nil, nil
+	}
+	e, err := s.envelope(&packet.Publish{QoS: w.QoS, Retain: w.Retain, Topic: w.Topic, Payload: w.Payload, Properties: w.Properties})
+	if err != nil {
+		return nil, err
+	}
+	rec := &willRecord{Topic: e.Topic, Delay: w.Delay}
+	if w.Properties.MessageExpiry != nil {
+		rec.Lifetime = *w.Properties.MessageExpiry
+	}
+	e.Expires = time.Time{}
+	rec.Header, rec.Data = e.Encode()
+	return rec, nil
+}
+
+// resume takes up the subscriptions and the position of an earlier connection.
+func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
+	x := &s.b.sessions
+	var position positionRecord
+	if s.revision, err = x.records.load(ctx, "p."+s.key, &position); err != nil {
+		return nil, err
+	}
+	if err := s.loadFilters(ctx); err != nil {
+		return nil, err
+	}
+	l, t := s.b.log, s.topics
+	t.mu.Lock()
+	end := l.end()
+	if !position.Created.Equal(l.created) || position.High > max(end, l.position.Load()) {
+		if s.revision != 0 {
+			s.b.logger.Error("the session's position is not in this log; it goes on at the end", "client_id", s.client)
+			s.b.counters.reset.Add(1)
+		}
+		position.High, position.Flights = end, nil
+	}
+	t.high = position.High
+	for _, f := range position.Flights {
+		fl := flight{seq: f.Seq, qos: f.QoS, retained: f.Retained, released: f.Released}
+		t.front.push(entry{seq: f.Seq, token: f.Token, flight: fl, grant: grant{retain: f.Retained}})
+		if t.flights == nil {
+			t.flights = make(map[uint64]flight)
+		}
+		t.flights[f.Token] = fl
+		t.order = append(t.order, f.Token)
+	}
+	t.lagging, t.next = true, t.high+1
+	t.mu.Unlock()
+	for _, f := range s.filters {
+		if err := s.join(f); err != nil {
+			s.b.logger.Warn("subscription not taken up again", "client_id", s.client, "filter", f.record.Filter, "error", err)
+		}
+	}
+	l.scan.add(t) // not before all filters are in force
+	return position.State, nil
+}
+
+// Publish hands a message to the core.
+func (s *mqttSession) Publish(_ context.Context, p *packet.Publish, done func(error)) {
+	e, err := s.envelope(p)
+	if err != nil {
+		finish(done, err)
+		return
+	}
+	s.mu.Lock()
+	if s.noLocal > 0 {
+		e.Origin.Client = s.client
+	}
+	s.mu.Unlock()
+	s.b.publish(e, func(err error) { finish(done, mqttError(err)) })
+}
+
+func finish(done func(error), err error) {
+	if done != nil {
+		done(err)
+	}
+}
+
+// mqttError gives an error of the bridge its MQTT reason.
+func mqttError(err error) error {
+	var limit *mapping.LimitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errTooLarge):
+		return &mqtt.Error{Reason: packet.PacketTooLarge, Text: err.Error()}
+	case errors.As(err, &limit):
+		return &mqtt.Error{Reason: packet.TopicNameInvalid, Text: err.Error()}
+	case errors.Is(err, errQueueFull):
+		return &mqtt.Error{Reason: packet.QuotaExceeded, Text: errQueueFull.Error(), Err: err}
+	case errors.Is(err, errNobody):
+		return &mqtt.Error{Reason: packet.TopicNameInvalid, Text: errNobody.Error(), Err: err}
+	}
+	return &mqtt.Error{Reason: packet.UnspecifiedError, Text: "the message could not be stored", Err: err}
+}
+
+// Forget is told that a QoS 2 publish is complete.
+func (s *mqttSession) Forget(_ uint16, done func(error)) {
+	if s.kept {
+		s.b.sessions.changed(s)
+	}
+	done(nil)
+}
+
+// Settle ends a delivery.
+func (s *mqttSession) Settle(token uint64, err error) {
+	if token&tokenLocal == 0 || token&tokenRetained != 0 {
+		s.topics.settle(token)
+		return
+	}
+	s.mu.Lock()
+	d := s.queued[token]
+	delete(s.queued, token)
+	s.mu.Unlock()
+	if d == nil {
+		return
+	}
+	if err != nil {
+		err = errRequeue
+	}
+	d.settle(err, nil)
+}
+
+// Release is told that the client has a QoS 2 message.
+func (s *mqttSession) Release(token uint64, done func(error)) {
+	s.topics.release(token)
+	done(nil)
+}
+
+// Ready offers again what was refused.
+func (s *mqttSession) Ready() {
+	s.topics.ready()
+	s.mu.Lock()
+	consumers := s.consumers
+	s.mu.Unlock()
+	for _, c := range consumers {
+		c.ready()
+	}
+}
+
+// offer gives the client a message to a topic.
+func (s *mqttSession) offer(d delivery) bool {
+	out := mqtt.Delivery{
+		Token: d.token, QoS: packet.QoS(d.qos), Retain: d.retain, Identifiers: d.ids,
+		Attempt: d.attempt, Released: d.released,
+	}
+	if d.msg != nil {
+		out.Message = d.msg.forMQTT(s.b)
+	}
+	return s.peer.Offer(out)
+}
+
+// offerQueued gives the client a message of a queue or a group.
+func (s *mqttSession) offerQueued(f *mqttFilter, d *queued) bool {
+	out := mqtt.Delivery{Message: d.forMQTT(s.b), QoS: packet.QoS(min(f.record.QoS, d.QoS)), Attempt: 1}
+	if f.record.Identifier != 0 {
+		out.Identifiers = []uint32{f.record.Identifier}
+	}
+	if out.QoS > 0 {
+		s.mu.Lock()
+		s.last++
+		out.Token = tokenLocal | s.last
+		s.queued[out.Token] = d
+		s.mu.Unlock()
+	}
+	if !s.peer.Offer(out) {
+		s.mu.Lock()
+		delete(s.queued, out.Token)
+		s.mu.Unlock()
+		return false
+	}
+	if out.QoS == 0 {
+		d.settle(nil, nil)
+	}
+	return true
+}
+
+// Close lets go of the client.
+func (s *mqttSession) Close(end mqtt.End) {
+	defer s.b.sessions.release(s)
+	s.detach()
+	for _, f := range s.filters {
+		if f.consumer != nil {
+			s.b.queues.leave(f.consumer, end.Cause == nil, nil)
+		}
+	}
+	if end.Expiry != nil {
+		s.expiry = *end.Expiry
+		s.kept = s.expiry > 0
+	}
+	if !s.recorded {
+		for _, f := range s.filters {
+			s.left(f)
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.b.ctx, s.b.cfg.NATS.Patience)
+	defer cancel()
+	if s.kept {
+		if err := s.lastPosition(ctx, end.State); err != nil {
+			s.b.logger.Error("position not written", "client_id", s.client, "error", err)
+		}
+	}
+	if err := s.b.sessions.end(ctx, s.key, end.Expiry, end.Will); err != nil {
+		s.b.logger.Error("end of the session not written", "client_id", s.client, "error", err)
+	}
+}
+
+// detach ends all deliveries.
+func (s *mqttSession) detach() {
+	s.topics.close()
+	for _, f := range s.filters {
+		if f.topics != nil {
+			s.b.drop(f.topics, f.tapped)
+		}
+	}
+}
+
+// envelope is a PUBLISH without its wire format.
+func (s *mqttSession) envelope(p *packet.Publish) (*mapping.Envelope, error) {
+	if strings.HasPrefix(p.Topic, "$SYS/") || strings.HasPrefix(p.Topic, "$share/") || strings.HasPrefix(p.Topic, "$queue/") {
+		return nil, &mqtt.Error{Reason: packet.TopicNameInvalid, Text: errReserved.Error()}
+	}
+	if p.Properties.PayloadFormat != nil && *p.Properties.PayloadFormat == 1 && !utf8.Valid(p.Payload) {
+		return nil, &mqtt.Error{Reason: packet.PayloadFormatInvalid, Text: "the payload is said to be UTF-8 and is not"}
+	}
+	e := &mapping.Envelope{
+		Topic: p.Topic, QoS: uint8(p.QoS), Retain: p.Retain, Body: p.Payload,
+		ReplyTo: p.Properties.ResponseTopic, Correlation: p.Properties.CorrelationData,
+		UTF8: p.Properties.PayloadFormat != nil && *p.Properties.PayloadFormat == 1,
+	}
+	if p.Properties.ContentType != nil {
+		e.ContentType, e.HasContentType = *p.Properties.ContentType, true
+	}
+	if p.Properties.MessageExpiry != nil {
+		e.Expires = time.Now().Add(*p.Properties.MessageExpiry)
+	}
+	if n := len(p.Properties.User); n > 0 {
+		e.Properties = make([]mapping.Property, n)
+		for i, u := range p.Properties.User {
+			e.Properties[i] = mapping.Property(u)
+		}
+	}
+	return e, nil
+}
+
+// forMQTT is the message as MQTT clients see it, made once.
+func (m *message) forMQTT(b *Bridge) *mqtt.Message {
+	if out := m.mqtt.Load(); out != nil {
+		return out
+	}
+	out := &mqtt.Message{Topic: m.Topic, Payload: m.Body, Expires: m.Expires}
+	p := &out.Properties
+	p.ResponseTopic, p.CorrelationData = m.ReplyTo, m.Correlation
+	if m.UTF8 && utf8.Valid(m.Body) {
+		one := uint8(1)
+		p.PayloadFormat = &one
+	}
+	if m.HasContentType || m.ContentType != "" {
+		text := b.mqttText(m.ContentType)
+		p.ContentType = &text
+	}
+	for _, u := range m.Properties {
+		p.User = append(p.User, packet.UserProperty{Name: b.mqttText(u.Name), Value: b.mqttText(u.Value)})
+	}
+	m.mqtt.Store(out)
+	return out
+}
+
+// mqttText is a string from anywhere as one that MQTT can carry.
+func (b *Bridge) mqttText(s string) string {
+	text, escaped := mapping.MQTTString(s)
+	if escaped {
+		b.counters.escaped.Add(1)
+	}
+	return text
+}

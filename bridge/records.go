@@ -1,0 +1,107 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// records is the bucket of sessions: one JSON value per key, written only by
+// who has read its last revision.
+type records struct {
+	c      *core
+	append *appender
+	bucket string
+}
+
+// errConflict is a write that somebody else's write came before.
+var errConflict = errors.New("the record was changed by another gateway")
+
+func (r records) subject(key string) string { return "$KV." + r.bucket + "." + key }
+
+// load reads a record into v. A revision of 0: there is none.
+func (r records) load(ctx context.Context, key string, v any) (revision uint64, err error) {
+	m, err := r.c.sub.RequestWithContext(ctx, "$JS.API.DIRECT.GET.KV_"+r.bucket+"."+r.subject(key), nil)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("read %s: status %s %s", key, status, m.Header.Get("Description"))
+	}
+	revision, err = strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	if err := json.Unmarshal(m.Data, v); err != nil {
+		return revision, fmt.Errorf("read %s: %w", key, err)
+	}
+	return revision, nil
+}
+
+// save writes a record whose last revision is known. done gets the new one.
+func (r records) save(key string, v any, revision uint64, done func(revision uint64, err error)) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		done(0, err)
+		return
+	}
+	r.append.append(&nats.Msg{
+		Subject: r.subject(key), Data: data,
+		Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {strconv.FormatUint(revision, 10)}},
+	}, func(seq uint64, err error) {
+		if errorCode(err) == errLastSequence {
+			err = errConflict
+		}
+		done(seq, err)
+	})
+}
+
+// saveNow is save, waiting for it.
+func (r records) saveNow(key string, v any, revision uint64) (uint64, error) {
+	type result struct {
+		revision uint64
+		err      error
+	}
+	c := make(chan result, 1)
+	r.save(key, v, revision, func(rev uint64, err error) { c <- result{rev, err} })
+	res := <-c
+	if res.err != nil {
+		return 0, fmt.Errorf("write %s: %w", key, res.err)
+	}
+	return res.revision, nil
+}
+
+// remove deletes all records whose keys match, with NATS wildcards.
+func (r records) remove(ctx context.Context, pattern string) error {
+	return r.c.purge(ctx, "KV_"+r.bucket, r.subject(pattern))
+}
+
+// each calls f for every key that matches a pattern, with its value.
+func (r records) each(ctx context.Context, pattern string, f func(key string, value []byte) error) error {
+	reader, err := r.c.openReader(ctx, "KV_"+r.bucket, map[string]any{
+		"deliver_policy": "last_per_subject", "filter_subject": r.subject(pattern),
+	})
+	if err != nil {
+		return err
+	}
+	defer reader.close()
+	for {
+		batch, err := reader.next(ctx, scanBatch)
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		for _, m := range batch {
+			if err := f(m.Subject[len(r.subject("")):], m.Data); err != nil {
+				return err
+			}
+		}
+	}
+}

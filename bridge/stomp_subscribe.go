@@ -1,0 +1,259 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/causeway-mq/causeway/mapping"
+	"github.com/causeway-mq/causeway/stomp"
+	"github.com/causeway-mq/causeway/stomp/frame"
+)
+
+// Subscribe opens a subscription: a consumer where messages are handed to one
+// of many, a copy of everything elsewhere.
+func (s *stompSession) Subscribe(_ context.Context, of *stomp.Subscription, done func(error)) {
+	filter, err := s.b.table.FilterFromDestination(of.Destination)
+	if err != nil {
+		done(&stomp.Error{Message: "invalid destination", Detail: err.Error()})
+		return
+	}
+	sub := &stompSubscription{s: s, of: of}
+	if group := of.Header.Value("group"); group != "" && filter.Kind == mapping.Topic && filter.Group == "" {
+		filter.Group = group
+	}
+	switch {
+	case filter.Own:
+		err = s.subscribeTemp(sub, s.own(filter.Filter))
+	case filter.Kind == mapping.Temp:
+		err = &stomp.Error{Message: "not your temporary destination", Detail: "Only the connection that made a temporary destination may subscribe to it."}
+	case filter.Kind == mapping.Queue || filter.Group != "":
+		s.compete(sub, filter, done)
+		return
+	default:
+		err = s.subscribeTopics(sub, filter.Filter)
+	}
+	if err != nil {
+		done(stompSubscribeError(err))
+		return
+	}
+	done(nil)
+	if sub.temporary == "" {
+		s.b.work.Go(func() { s.b.retained.send(sub.topics, sub.filter) })
+	}
+}
+
+func stompSubscribeError(err error) error {
+	var known *stomp.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return &stomp.Error{Message: "subscription failed", Detail: err.Error(), Err: err}
+}
+
+// opened notes a subscription that Ready must reach.
+func (s *stompSession) opened(sub *stompSubscription) {
+	s.subs[sub.of] = sub
+	s.mu.Lock()
+	s.open = append(slices.Clip(s.open), sub)
+	s.mu.Unlock()
+}
+
+func (s *stompSession) newSubscriber(sub *stompSubscription) *subscriber {
+	return &subscriber{
+		b: s.b, name: s.name, sink: sub, window: sub.of.Prefetch, untold: sub.of.Ack == stomp.AckAuto,
+	}
+}
+
+// subscribeTopics begins a copy of everything the filter matches.
+func (s *stompSession) subscribeTopics(sub *stompSubscription, filter string) error {
+	sub.topics = s.newSubscriber(sub)
+	sub.filter = &subscription{of: sub.topics, filter: filter, qos: 2, since: 1<<64 - 1}
+	sub.topics.load(1)
+	if err := s.b.matcher.add(sub.filter); err != nil {
+		return err
+	}
+	sub.topics.begin(sub.filter)
+	s.opened(sub)
+	return nil
+}
+
+// subscribeTemp makes the client the receiver of one of its own temporary
+// destinations.
+func (s *stompSession) subscribeTemp(sub *stompSubscription, topic string) error {
+	if err := mapping.ValidTopic(topic); err != nil {
+		return &stomp.Error{Message: "invalid destination", Detail: "A temporary destination has no wildcards."}
+	}
+	sub.topics = s.newSubscriber(sub)
+	sub.filter = &subscription{of: sub.topics, filter: topic, qos: 2}
+	sub.topics.only = &target{to: sub.topics, subs: []*subscription{sub.filter}, qos: 2, simple: true}
+	if err := s.temp.subscribe(topic, sub.topics); err != nil {
+		return err
+	}
+	sub.temporary = topic
+	s.opened(sub)
+	return nil
+}
+
+// compete makes the client one of the consumers of queues, or of a group.
+func (s *stompSession) compete(sub *stompSubscription, filter mapping.Filter, done func(error)) {
+	credit := sub.of.Prefetch
+	if credit == 0 {
+		credit = s.b.cfg.Prefetch
+	}
+	sub.consumer = s.b.queues.newConsumer(credit, sub.offerQueued)
+	s.opened(sub)
+	finished := func(err error) { done(stompSubscribeError(err)) }
+	switch {
+	case filter.Group != "":
+		sub.group, sub.rest = filter.Group, filter.Filter
+		if err := s.b.sessions.joinedGroup(s.groupKey(sub), sub.group, sub.rest); err != nil {
+			finished(err)
+			return
+		}
+		s.b.queues.joinGroup(sub.consumer, sub.group, sub.rest, finished)
+	case mapping.ValidTopic(filter.Filter) == nil:
+		s.b.queues.joinQueue(sub.consumer, filter.Filter, finished)
+	default:
+		s.b.queues.joinQueues(sub.consumer, filter.Filter, finished)
+	}
+}
+
+// groupKey names the membership of a connection in a group.
+func (s *stompSession) groupKey(sub *stompSubscription) string {
+	return "c-" + mapping.Key(s.b.name+"/"+s.name+"/"+sub.of.ID)
+}
+
+// Unsubscribe closes a subscription. Its unsettled deliveries stay valid.
+func (s *stompSession) Unsubscribe(of *stomp.Subscription, _ frame.Header, done func(error)) {
+	sub := s.subs[of]
+	if sub == nil {
+		done(nil)
+		return
+	}
+	delete(s.subs, of)
+	s.mu.Lock()
+	s.open = slices.DeleteFunc(slices.Clone(s.open), func(o *stompSubscription) bool { return o == sub })
+	s.mu.Unlock()
+	sub.close(true, func() { done(nil) })
+}
+
+// close ends a subscription; done is called when nothing more is offered and
+// what a consumer had is given back.
+func (sub *stompSubscription) close(clean bool, done func()) {
+	b := sub.s.b
+	switch {
+	case sub.consumer != nil:
+		b.queues.leave(sub.consumer, clean, func() {
+			if sub.group != "" {
+				b.sessions.leftGroup(b.ctx, sub.s.groupKey(sub), sub.group, sub.rest)
+			}
+			done()
+		})
+	case sub.temporary != "":
+		sub.s.temp.unsubscribe(sub.temporary)
+		sub.topics.close()
+		done()
+	default:
+		b.matcher.remove(sub.filter)
+		sub.topics.close()
+		done()
+	}
+}
+
+// offer gives the client a message to a topic.
+func (sub *stompSubscription) offer(d delivery) bool {
+	out := stomp.Delivery{
+		Message: d.msg.forSTOMP(sub.s.b), Subscription: sub.of, Attempt: d.attempt, Retained: d.retained,
+	}
+	if d.token != 0 {
+		out.Token = sub.s.token(stompDelivery{sub: sub, seq: d.token})
+	}
+	if sub.s.peer.Offer(out) {
+		return true
+	}
+	sub.s.untoken(out.Token)
+	return false
+}
+
+// offerQueued gives the client a message of a queue or a group.
+func (sub *stompSubscription) offerQueued(d *queued) bool {
+	out := stomp.Delivery{
+		Message: d.forSTOMP(sub.s.b), Subscription: sub.of, Attempt: d.shownAttempt(),
+		Token: sub.s.token(stompDelivery{sub: sub, queued: d}),
+	}
+	if sub.s.peer.Offer(out) {
+		return true
+	}
+	sub.s.untoken(out.Token)
+	return false
+}
+
+func (s *stompSession) token(d stompDelivery) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.deliveries[s.last] = d
+	return s.last
+}
+
+func (s *stompSession) untoken(token uint64) (stompDelivery, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.deliveries[token]
+	delete(s.deliveries, token)
+	return d, ok
+}
+
+// Settle ends a delivery.
+func (s *stompSession) Settle(token uint64, err error, done func(error)) {
+	d, ok := s.untoken(token)
+	switch {
+	case !ok:
+		finish(done, nil)
+	case d.queued != nil:
+		d.queued.settle(settlement(err), done)
+	default:
+		d.sub.topics.settle(d.seq)
+		finish(done, nil)
+	}
+}
+
+// settlement is the front-end's word for how a delivery ended in the bridge's.
+func settlement(err error) error {
+	switch {
+	case errors.Is(err, stomp.ErrRequeue):
+		return errRequeue
+	case errors.Is(err, stomp.ErrReject):
+		return errReject
+	case errors.Is(err, stomp.ErrReturned):
+		return errReturned
+	}
+	return err
+}
+
+// Ready offers again what was refused.
+func (s *stompSession) Ready() {
+	s.mu.Lock()
+	open := s.open
+	s.mu.Unlock()
+	for _, sub := range open {
+		if sub.consumer != nil {
+			sub.consumer.ready()
+		} else {
+			sub.topics.ready()
+		}
+	}
+}
+
+// Close lets go of the client; what it had not acknowledged goes back.
+func (s *stompSession) Close(cause error) {
+	for _, sub := range s.subs {
+		left := make(chan struct{})
+		sub.close(cause == nil, func() { close(left) })
+		<-left
+	}
+	if s.temp != nil {
+		s.b.temps.forget(s.temp)
+	}
+}
