@@ -70,7 +70,7 @@ func (l *ledger) claim(number uint64, cumulative bool, to stage, claimed []unset
 	entries := l.entries[l.head:]
 	i, found := l.find(number)
 	if !found || entries[i].stage != outstanding {
-		return claimed, number <= l.forgotten
+		return claimed, number > 0 && number <= l.forgotten
 	}
 	first := i
 	if cumulative {

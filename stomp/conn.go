@@ -19,9 +19,9 @@ const (
 	linger       = time.Second      // how long a client may take to receive its ERROR, and again to close
 	stall        = 15 * time.Minute // a client that takes no byte for so long is gone; busy consumers pause for minutes
 	maxAnswers   = 1000             // operations under way on one connection
-	maxOperating = 4 << 20          // bytes of their bodies
+	maxOperating = 4 << 20          // bytes of their frames
 	maxUnread    = 1 << 20          // bytes of answers the client has not read
-	stepBytes    = 512              // what a frame costs beyond its body when it is kept
+	frameBytes   = 512              // what a frame costs beyond its text and body while it is kept
 )
 
 var (

@@ -206,7 +206,7 @@ func TestAClientThatReadsNothingIsNotReadForEver(t *testing.T) {
 		t := p.t
 		p.connect(v12)
 		receipt := strings.Repeat("r", 10_000)
-		frames := "BEGIN\ntransaction:t\n\n^@" + strings.Repeat("SEND\ntransaction:t\ndestination:/q\nreceipt:"+receipt+"\n\n^@", 900)
+		frames := strings.Repeat("SEND\ndestination:/q\nreceipt:"+receipt+"\n\n^@", 900)
 		wrote := make(chan error, 1)
 		go func() {
 			_, err := io.WriteString(p.conn, strings.ReplaceAll(frames, "^@", "\x00"))

@@ -187,10 +187,19 @@ func (c *conn) handleSend(ctx context.Context, f *frame.Frame) error {
 		if t == nil {
 			return unknownTransaction(name)
 		}
-		return c.hold(f, t, len(f.Body), Step{Send: f})
+		return c.hold(f, t, cost(f), Step{Send: f})
 	}
-	c.broker.Send(ctx, f, c.expect(f.Header.Value("receipt"), len(f.Body)))
+	c.broker.Send(ctx, f, c.expect(f.Header.Value("receipt"), cost(f)))
 	return nil
+}
+
+// cost is about the memory that a frame takes.
+func cost(f *frame.Frame) int {
+	n := frameBytes + len(f.Body)
+	for i := range f.Header {
+		n += len(f.Header[i].Name) + len(f.Header[i].Value)
+	}
+	return n
 }
 
 func (c *conn) handleSubscribe(ctx context.Context, f *frame.Frame) error {

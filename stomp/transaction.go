@@ -46,10 +46,9 @@ func (c *conn) handleBegin(f *frame.Frame) error {
 	return nil
 }
 
-// hold keeps a frame of a transaction until its COMMIT and answers it.
+// hold keeps the steps of a frame, of that size, until COMMIT and answers it.
 func (c *conn) hold(f *frame.Frame, t *transaction, bytes int, steps ...Step) error {
 	limit := 2 * max(c.server.Config.MaxMessage, 1<<20)
-	bytes += stepBytes * len(steps)
 	switch {
 	case len(t.steps)+len(steps) > maxSteps:
 		return &Error{Message: fmt.Sprintf("more than %d frames in a transaction", maxSteps)}

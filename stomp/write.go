@@ -189,7 +189,7 @@ func (c *conn) write(b *batch) error {
 func (c *conn) open(s *Subscription) {
 	s.state.open = true
 	for _, d := range s.state.early {
-		c.early -= len(d.Message.Body) + stepBytes
+		c.early -= len(d.Message.Body) + frameBytes
 		c.sendMessage(d)
 	}
 	s.state.early = nil
@@ -213,7 +213,7 @@ func (c *conn) Offer(d Delivery) bool {
 		return false
 	}
 	if state := &d.Subscription.state; !state.open {
-		c.early += len(d.Message.Body) + stepBytes
+		c.early += len(d.Message.Body) + frameBytes
 		state.early = append(state.early, d)
 		return true
 	}
