@@ -124,6 +124,15 @@ func (c *conn) guard(f func() error) (err error) {
 	return f()
 }
 
+// apart is guard on another goroutine. What is done once in the life of a
+// connection, and may go deep into the broker, must not leave the reader with
+// a large stack: it would hold that while its client is silent.
+func (c *conn) apart(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- c.guard(f) }()
+	return <-done
+}
+
 func (c *conn) readLoop(ctx context.Context) error {
 	p, err := c.in.Read()
 	if err != nil {
@@ -133,7 +142,7 @@ func (c *conn) readLoop(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := c.handleConnect(ctx, p); err != nil {
+	if err := c.apart(func() error { return c.handleConnect(ctx, p) }); err != nil {
 		return err
 	}
 	for {

@@ -202,8 +202,7 @@ func (s *fakeSession) Close(end End) {
 // serve runs a server for the test and returns its address.
 func serve(t *testing.T, b Broker, change ...func(*Config)) string {
 	t.Helper()
-	_, address, stop := serveUntil(t, b, change...)
-	t.Cleanup(stop)
+	_, address, _ := serveUntil(t, b, change...)
 	return address
 }
 
@@ -211,13 +210,21 @@ func serveUntil(t *testing.T, b Broker, change ...func(*Config)) (s *Server, add
 	t.Helper()
 	l := listen(t)
 	s = newServer(t, b, change...)
+	return s, l.Addr().String(), serveOn(t, s, l)
+}
+
+// serveOn serves until the test ends or stop is called.
+func serveOn(t *testing.T, s *Server, l net.Listener) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
-	return s, l.Addr().String(), sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-served)
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func listen(t *testing.T) net.Listener {
@@ -326,6 +333,8 @@ func connack(v packet.Version) *packet.Connack {
 func acks(id uint16) packet.Answer { return packet.Answer{PacketID: id} }
 
 var versions = []packet.Version{packet.V31, packet.V311, packet.V5}
+
+var discardLog = slog.New(slog.DiscardHandler)
 
 type brokerFunc func(Peer, *Connect) (Connected, error)
 

@@ -23,9 +23,9 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 	case *packet.Pubcomp:
 		return c.handlePubcomp(p)
 	case *packet.Subscribe:
-		return c.handleSubscribe(ctx, p)
+		return c.apart(func() error { return c.handleSubscribe(ctx, p) })
 	case *packet.Unsubscribe:
-		return c.handleUnsubscribe(ctx, p)
+		return c.apart(func() error { return c.handleUnsubscribe(ctx, p) })
 	case *packet.Pingreq:
 		c.mu.Lock()
 		c.reply(&packet.Pingresp{}) // [MQTT-3.12.4-1]

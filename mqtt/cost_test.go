@@ -1,0 +1,170 @@
+package mqtt
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/causeway-mq/causeway/mqtt/packet"
+)
+
+// leanSession takes everything and costs nothing.
+type leanSession struct{ peer Peer }
+
+func leanBroker(sessions chan<- leanSession) Broker {
+	return brokerFunc(func(peer Peer, _ *Connect) (Connected, error) {
+		s := leanSession{peer}
+		if sessions != nil {
+			sessions <- s
+		}
+		return Connected{Session: s}, nil
+	})
+}
+
+func (leanSession) Publish(_ context.Context, _ *packet.Publish, done func(error)) {
+	if done != nil {
+		done(nil)
+	}
+}
+
+func (leanSession) Subscribe(_ context.Context, p *packet.Subscribe, done func([]packet.ReasonCode)) {
+	done(make([]packet.ReasonCode, len(p.Filters)))
+}
+
+func (leanSession) Unsubscribe(_ context.Context, p *packet.Unsubscribe, done func([]packet.ReasonCode)) {
+	done(make([]packet.ReasonCode, len(p.Filters)))
+}
+func (leanSession) Forget(_ uint16, done func(error))  { done(nil) }
+func (leanSession) Settle(uint64, error)               {}
+func (leanSession) Release(_ uint64, done func(error)) { done(nil) }
+func (leanSession) Ready()                             {}
+func (leanSession) Close(End)                          {}
+
+// residentBytes is what the heap and the stacks hold after a collection.
+func residentBytes() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+func TestIdleConnectionCostsAtMost12KiB(t *testing.T) {
+	const n = 400
+	l := listen(t)
+	s := newServer(t, leanBroker(nil))
+	s.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	clients := make([]*wire, n)
+	for i := range clients {
+		clients[i] = dialWire(t, l.Addr().String(), packet.V5)
+	}
+	before := residentBytes()
+	serveOn(t, s, l)
+	for _, w := range clients {
+		w.join(&packet.Connect{CleanStart: true, KeepAlive: time.Minute})
+		w.send(&packet.Subscribe{PacketID: 1, Filters: []packet.Filter{{Topic: "a", QoS: 1}}})
+		w.expect(&packet.Suback{PacketID: 1, Reasons: []packet.ReasonCode{0}})
+		w.send(&packet.Publish{Topic: "a", QoS: 1, PacketID: 1, Payload: make([]byte, 2000)})
+		w.expect(&packet.Puback{Answer: acks(1)})
+	}
+	each := (residentBytes() - before) / n
+	t.Logf("%d bytes", each)
+	require.Less(t, each, uint64(12<<10))
+	for _, w := range clients {
+		w.nc.Close()
+	}
+}
+
+// discard is a connection to a client that reads everything at once.
+type discard struct {
+	net.Conn
+	writes, bytes atomic.Int64
+	wrote         chan struct{}
+}
+
+func (d *discard) Write(b []byte) (int, error) {
+	d.writes.Add(1)
+	d.bytes.Add(int64(len(b)))
+	select {
+	case d.wrote <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+func (*discard) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkDeliver offers one message after the other to one client.
+func BenchmarkDeliver(b *testing.B) {
+	for _, bench := range []struct {
+		name    string
+		version packet.Version
+		qos     packet.QoS
+	}{
+		{"3.1.1 QoS 0", packet.V311, 0},
+		{"5.0 QoS 0", packet.V5, 0},
+		{"5.0 QoS 1", packet.V5, 1},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			c, nc := benchConn(b, bench.version)
+			m := &Message{Topic: "sensors/7/temperature", Payload: make([]byte, 256)}
+			b.SetBytes(256)
+			b.ReportAllocs()
+			var token uint64
+			for b.Loop() {
+				d := Delivery{Message: m, QoS: bench.qos, Token: token, Attempt: 1}
+				for !c.Offer(d) {
+					<-nc.wrote
+				}
+				if bench.qos > 0 {
+					id := uint16(1 + token%65535)
+					if err := c.handlePuback(&packet.Puback{Answer: packet.Answer{PacketID: id}}); err != nil {
+						b.Fatal(err)
+					}
+					token++
+				}
+			}
+			b.ReportMetric(float64(nc.writes.Load())/float64(b.N), "writes/op")
+		})
+	}
+}
+
+// BenchmarkPublish takes publishes of one client, decoded already.
+func BenchmarkPublish(b *testing.B) {
+	for _, qos := range []packet.QoS{0, 1} {
+		b.Run("QoS "+string('0'+rune(qos)), func(b *testing.B) {
+			c, _ := benchConn(b, packet.V5)
+			p := &packet.Publish{Topic: "a", QoS: qos, PacketID: 1}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.handlePublish(b.Context(), p); err != nil {
+					b.Fatal(err)
+				}
+				c.awaitRoom()
+			}
+		})
+	}
+}
+
+// benchConn returns a connection past CONNECT whose reader does not run.
+func benchConn(b *testing.B, v packet.Version) (*conn, *discard) {
+	near, far := net.Pipe()
+	b.Cleanup(func() { near.Close() })
+	nc := &discard{Conn: far, wrote: make(chan struct{}, 1)}
+	s := &Server{Config: DefaultConfig(), Broker: leanBroker(nil), Logger: discardLog}
+	c := newConn(s, nc)
+	c.end = func(error) {}
+	go func() { _, _ = io.Copy(io.Discard, near) }()
+	if err := c.handleConnect(b.Context(), &packet.Connect{Version: v, ClientID: "c", CleanStart: true}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.writers.Wait)
+	return c, nc
+}
