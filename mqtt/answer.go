@@ -153,7 +153,13 @@ func (c *conn) mayTell(a answer) bool {
 		return true
 	case a.kind == sendPubrel || a.kind == sendPubcomp:
 		return false
+	case c.version == packet.V5:
+		return true
+	}
+	switch a.err.Reason {
+	case packet.NotAuthorized, packet.TopicNameInvalid, packet.PacketTooLarge, packet.PayloadFormatInvalid:
+		return true // [MQTT-3.3.5-2] of 3.1.1
 	default:
-		return c.version == packet.V5 || a.err.Reason == packet.NotAuthorized // [MQTT-3.3.5-2] of 3.1.1
+		return false
 	}
 }

@@ -91,6 +91,7 @@ func TestClientWaitsForRoomInTheServersWindow(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.ErrorIs(t, <-results, ErrClosed)
 	require.ErrorIs(t, <-results, ErrClosed)
+	<-(<-b.connected).ended
 }
 
 func TestClientLearnsWhyTheServerEndsIt(t *testing.T) {

@@ -60,7 +60,7 @@ func TestIdleConnectionCostsAtMost12KiB(t *testing.T) {
 	const n = 400
 	l := listen(t)
 	s := newServer(t, leanBroker(nil))
-	s.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	s.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // formatting is what needs a deep stack
 	clients := make([]*wire, n)
 	for i := range clients {
 		clients[i] = dialWire(t, l.Addr().String(), packet.V5)
@@ -155,6 +155,7 @@ func BenchmarkPublish(b *testing.B) {
 
 // benchConn returns a connection past CONNECT whose reader does not run.
 func benchConn(b *testing.B, v packet.Version) (*conn, *discard) {
+	b.Helper()
 	near, far := net.Pipe()
 	b.Cleanup(func() { near.Close() })
 	nc := &discard{Conn: far, wrote: make(chan struct{}, 1)}

@@ -17,7 +17,7 @@ func (c *conn) Offer(d Delivery) bool {
 	defer c.mu.Unlock()
 	ok := c.phase == running && c.out.size < maxOut && c.send(d)
 	if !ok {
-		c.refused = c.refused || d.Token != 0
+		c.refused = true
 		c.server.counters.denied.Add(1)
 	}
 	return ok

@@ -131,6 +131,7 @@ func TestP11RefusedPublish(t *testing.T) {
 		v3   bool // it is acknowledged all the same
 	}{
 		{"not authorized", &Error{Reason: packet.NotAuthorized}, packet.NotAuthorized, true},
+		{"a topic the broker does not take", &Error{Reason: packet.TopicNameInvalid}, packet.TopicNameInvalid, true},
 		{"quota exceeded", &Error{Reason: packet.QuotaExceeded}, packet.QuotaExceeded, false},
 		{"a reason that PUBACK cannot have", &Error{Reason: packet.ServerUnavailable}, packet.UnspecifiedError, false},
 		{"an error without a reason", errors.New("disk full"), packet.UnspecifiedError, false},
