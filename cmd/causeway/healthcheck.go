@@ -44,8 +44,11 @@ func healthcheck(ctx context.Context, listen, path string) error {
 	if listen == "" || err != nil || port == "0" {
 		return errors.New("http.listen: a health check needs a fixed address, for example 127.0.0.1:8080")
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -53,7 +56,8 @@ func healthcheck(ctx context.Context, listen, path string) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("the gateway does not answer: %w", err)
 	}

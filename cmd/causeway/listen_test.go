@@ -19,6 +19,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
@@ -206,6 +207,25 @@ func TestWebSocketStream(t *testing.T) {
 		send(t, client, websocket.MessageBinary, "\n")
 		receive(t, server, 1)
 		expect(websocket.MessageBinary, "MESSAGE\n\n21 °C\x00")
+	})
+	t.Run("a very large text is cut between characters", func(t *testing.T) {
+		client, server := connect(t, "/stomp", stompClient)
+		large := "x" + strings.Repeat("°", maxWrite)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := server.Write([]byte(large))
+			sent <- err
+		}()
+		var got strings.Builder
+		for got.Len() < len(large) {
+			kind, text, err := client.Read(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, websocket.MessageText, kind)
+			require.True(t, utf8.Valid(text))
+			got.Write(text)
+		}
+		require.NoError(t, <-sent)
+		require.Equal(t, large, got.String())
 	})
 	t.Run("an MQTT client gets binary", func(t *testing.T) {
 		client, server := connect(t, "/mqtt", mqttClient)

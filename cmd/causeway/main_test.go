@@ -121,7 +121,6 @@ func TestHealthcheck(t *testing.T) {
 	status, _, stderr = causeway("", "healthcheck", "--http.listen=127.0.0.1:1")
 	require.Equal(t, 1, status)
 	require.Contains(t, stderr, "the gateway does not answer")
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
 // build returns the binary as the container image has it.

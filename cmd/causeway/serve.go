@@ -146,7 +146,7 @@ func announce(w io.Writer, c Config, maxMessage int, ls *listeners) error {
 		line("nats.store", store)
 	}
 	line("max_message", formatInt(int64(maxMessage)))
-	if hint := tryIt(ls); hint != "" {
+	if hint := tryIt(c, ls); hint != "" {
 		line("try", hint)
 	}
 	if err := table.Flush(); err != nil {
@@ -170,11 +170,25 @@ func redacted(urls string) string {
 
 // tryIt returns a shell command that sends a message from STOMP to MQTT, ""
 // when the listeners that it takes are off.
-func tryIt(ls *listeners) string {
+func tryIt(c Config, ls *listeners) string {
 	if ls.stomp == nil || ls.mqtt == nil {
 		return ""
 	}
-	_, mqttPort, _ := net.SplitHostPort(ls.mqtt.Addr().String())
-	_, stompPort, _ := net.SplitHostPort(ls.stomp.Addr().String())
-	return fmt.Sprintf(`mosquitto_sub -p %s -t hello & sleep 1; printf 'CONNECT\n\n\0SEND\ndestination:/topic/hello\n\nworld\0DISCONNECT\n\n\0' | nc 127.0.0.1 %s`, mqttPort, stompPort)
+	mqttHost, mqttPort := reachable(ls.mqtt)
+	stompHost, stompPort := reachable(ls.stomp)
+	var user, login string
+	if len(c.Auth.Users) > 0 && !c.Auth.Anonymous {
+		user, login = " -u USER -P PASSWORD", `login:USER\npasscode:PASSWORD\n`
+	}
+	return fmt.Sprintf(`mosquitto_sub -h %s -p %s%s -t hello & sleep 1; printf 'CONNECT\n%s\n\0SEND\ndestination:/topic/hello\n\nworld\0DISCONNECT\n\n\0' | nc %s %s`,
+		mqttHost, mqttPort, user, login, stompHost, stompPort)
+}
+
+// reachable returns the host and port to connect to l from this machine.
+func reachable(l net.Listener) (host, port string) {
+	host, port, _ = net.SplitHostPort(l.Addr().String())
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return host, port
 }

@@ -166,6 +166,7 @@ func TestUsers(t *testing.T) {
 	c := anywhere(t)
 	c.Auth.Users = []auth.User{{Name: "alice", Password: auth.Hash("secret")}}
 	said, _ := start(t, c)
+	require.Contains(t, said["try"], "-u USER -P PASSWORD")
 	for _, test := range []struct{ name, headers, want string }{
 		{"the right password", "login:alice\npasscode:secret\n", "CONNECTED"},
 		{"a wrong password", "login:alice\npasscode:x\n", "ERROR"},

@@ -14,8 +14,13 @@ import (
 	"github.com/coder/websocket"
 )
 
-// closeTimeout bounds the closing handshake, and what it waits behind.
-const closeTimeout = time.Second
+const (
+	// closeTimeout bounds the closing handshake, and what it waits behind.
+	closeTimeout = time.Second
+	// maxWrite is the largest message sent: a write that times out can only
+	// be taken up again between messages.
+	maxWrite = 1 << 20
+)
 
 // webSocket is one HTTP server that hands its WebSocket connections to a
 // listener per protocol.
@@ -171,17 +176,24 @@ func endOfStream(err error) error {
 	}
 }
 
-// Write sends p as one message. A text message must be UTF-8, which the body of
-// a STOMP frame need not be.
-func (c *wsConn) Write(p []byte) (int, error) {
+// Write sends p as one message, or several when it is very large. A text
+// message must be UTF-8, which the body of a STOMP frame need not be.
+func (c *wsConn) Write(p []byte) (written int, err error) {
 	kind := websocket.MessageBinary
 	if c.text && !c.binary.Load() && utf8.Valid(p) {
 		kind = websocket.MessageText
 	}
-	if err := c.ws.Write(context.Background(), kind, p); err != nil {
-		return 0, err
+	for written < len(p) {
+		end := min(written+maxWrite, len(p))
+		for kind == websocket.MessageText && end < len(p) && !utf8.RuneStart(p[end]) {
+			end--
+		}
+		if err := c.ws.Write(context.Background(), kind, p[written:end]); err != nil {
+			return written, err
+		}
+		written = end
 	}
-	return len(p), nil
+	return written, nil
 }
 
 // CloseWrite says that nothing follows. The peer answers that it will not send
