@@ -287,8 +287,11 @@ func (c *Client) await(ctx context.Context, ready func() bool) error {
 	}
 }
 
-// send queues a packet. c.mu is held.
+// send queues a packet, unless DISCONNECT was the last. c.mu is held.
 func (c *Client) send(p packet.Packet) error {
+	if c.closing {
+		return nil // [MQTT-3.14.4-2]
+	}
 	b, err := packet.Append(c.out.begin(), c.version, p)
 	if err != nil {
 		return err
@@ -388,7 +391,7 @@ func (c *Client) pingLoop() {
 			return
 		case <-tick.C:
 			c.mu.Lock()
-			err := c.send(&packet.Pingreq{})
+			err := c.send(&packet.Pingreq{}) // [MQTT-3.1.2-20]
 			c.mu.Unlock()
 			if err != nil {
 				c.end(err)

@@ -154,7 +154,9 @@ func (c *conn) readLoop(ctx context.Context) error {
 		if err := c.handle(ctx, p); err != nil {
 			return err
 		}
-		c.awaitRoom()
+		if !c.awaitRoom() {
+			return context.Cause(ctx)
+		}
 	}
 }
 
@@ -163,10 +165,15 @@ func (c *conn) readError(err error) error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
-	if broken, ok := errors.AsType[*packet.Error](err); ok {
-		return &Error{Reason: broken.Reason, Text: broken.Text}
+	if fault, ok := errors.AsType[*packet.Error](err); ok {
+		return &Error{Reason: fault.Reason, Text: fault.Text}
 	}
+	c.mu.Lock()
+	broken := c.out.err
+	c.mu.Unlock()
 	switch {
+	case broken != nil:
+		return fmt.Errorf("write: %w", broken)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if c.session == nil {
 			return errors.New("no CONNECT in time")
@@ -180,14 +187,16 @@ func (c *conn) readError(err error) error {
 }
 
 // awaitRoom is the back-pressure on a client: it is not read while the broker
-// owes it too many answers, or it has not read too many of ours.
-func (c *conn) awaitRoom() {
+// owes it too many answers, or it has not read too many of ours. false: the
+// connection ends.
+func (c *conn) awaitRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.phase == running && (c.answers.len()+c.asked > c.server.Config.ReceiveMaximum ||
 		c.answers.bytes > maxUnsettledBytes || c.out.replies > maxReplies) {
 		c.room.Wait()
 	}
+	return c.phase == running
 }
 
 // awaitAnswers waits until the broker owes no answer, but not longer than grace.

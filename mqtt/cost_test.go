@@ -147,7 +147,9 @@ func BenchmarkPublish(b *testing.B) {
 				if err := c.handlePublish(b.Context(), p); err != nil {
 					b.Fatal(err)
 				}
-				c.awaitRoom()
+				if !c.awaitRoom() {
+					b.Fatal("ended")
+				}
 			}
 		})
 	}

@@ -67,6 +67,24 @@ func TestP1QoS2IsPublishedOnceHoweverOftenItIsSent(t *testing.T) {
 	}
 }
 
+func TestClientThatSendsAndLeavesAtOnceLosesNothing(t *testing.T) {
+	const n = 300
+	b := newFakeBroker()
+	address := serve(t, b)
+	for range 10 {
+		w := dialWire(t, address, packet.V311)
+		packets := []packet.Packet{&packet.Connect{Version: w.v, ClientID: "c", CleanStart: true}}
+		for id := range uint16(n) {
+			packets = append(packets, publish(1, id+1))
+		}
+		w.send(append(packets, &packet.Disconnect{})...)
+		require.NoError(t, w.nc.Close()) // CONNACK and PUBACKs find nobody
+		session := <-b.connected
+		require.NoError(t, (<-session.ended).Cause)
+		require.Len(t, session.published, n)
+	}
+}
+
 func TestE2QoS2ReceiptsOutliveTheConnection(t *testing.T) {
 	b := newFakeBroker()
 	address := serve(t, b)

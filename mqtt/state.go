@@ -1,9 +1,9 @@
 package mqtt
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/causeway-mq/causeway/mqtt/packet"
@@ -289,11 +289,17 @@ const snapshotVersion = 1
 // deliveries that could not be computed again, and those of QoS 2 publishes
 // that were answered with PUBREC. nil: nothing.
 func (s *State) Snapshot() []byte {
-	out := make(map[uint64]uint16, len(s.kept))
-	maps.Copy(out, s.kept)
+	type entry struct {
+		token uint64
+		id    uint16
+	}
+	var out []entry
+	for token, id := range s.kept {
+		out = append(out, entry{token, id})
+	}
 	for id, d := range s.sent {
 		if d.token>>63 == 1 {
-			out[d.token] = id
+			out = append(out, entry{d.token, id})
 		}
 	}
 	var in []uint16
@@ -305,18 +311,14 @@ func (s *State) Snapshot() []byte {
 	if len(out) == 0 && len(in) == 0 {
 		return nil
 	}
+	slices.SortFunc(out, func(a, b entry) int { return cmp.Compare(a.token, b.token) })
 	slices.Sort(in)
-	tokens := make([]uint64, 0, len(out))
-	for token := range out {
-		tokens = append(tokens, token)
-	}
-	slices.Sort(tokens)
 
-	b := append(make([]byte, 0, 8+10*len(tokens)+2*len(in)), snapshotVersion)
-	b = binary.AppendUvarint(b, uint64(len(tokens)))
-	for _, token := range tokens {
-		b = binary.BigEndian.AppendUint64(b, token)
-		b = binary.BigEndian.AppendUint16(b, out[token])
+	b := append(make([]byte, 0, 4+10*len(out)+2*len(in)), snapshotVersion)
+	b = binary.AppendUvarint(b, uint64(len(out)))
+	for _, e := range out {
+		b = binary.BigEndian.AppendUint64(b, e.token)
+		b = binary.BigEndian.AppendUint16(b, e.id)
 	}
 	for _, id := range in {
 		b = binary.BigEndian.AppendUint16(b, id)

@@ -1,8 +1,10 @@
 package mqtt
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -27,8 +29,8 @@ type outbox struct {
 	replies int     // of them, in packets that answer the client's
 	packets int     // that wait
 
-	last   time.Time // nothing is written after it; zero: no end is in sight
-	failed bool      // a write did
+	last time.Time // nothing is written after it; zero: no end is in sight
+	err  error     // of the first write that failed; nothing is written any more
 }
 
 // chunk is a part of the output.
@@ -136,7 +138,7 @@ func (c *conn) writeLoop() {
 		c.mu.Lock()
 		c.server.counters.packetsSent.Add(int64(c.out.packets))
 		chunks = c.out.take(chunks[:0])
-		replies, failed := c.out.replies, c.out.failed
+		replies, broken := c.out.replies, c.out.err != nil
 		if len(chunks) == 0 && (len(c.skipped) == 0 || c.phase != running) {
 			c.writing = false
 			c.out.chunks = nil
@@ -145,16 +147,28 @@ func (c *conn) writeLoop() {
 		}
 		c.mu.Unlock()
 
-		if !failed {
+		if !broken {
 			if err := c.write(chunks); err != nil {
-				c.mu.Lock()
-				c.out.failed = true
-				c.mu.Unlock()
-				c.end(fmt.Errorf("write: %w", err))
+				c.breakOff(err)
 			}
 		}
 		release(chunks)
 		c.progress(0, replies)
+	}
+}
+
+// breakOff stops writing. A client that does not read is given up. One that is
+// gone may have sent more before it went: the reader finds out.
+func (c *conn) breakOff(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.end(fmt.Errorf("write: %w", err))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.err = err
+	if c.phase <= running {
+		c.silence = linger
+		c.nc.SetReadDeadline(time.Now().Add(linger))
 	}
 }
 
