@@ -94,7 +94,7 @@ func (s *source) bury(d *queued, reason string, done func(error)) {
 		} else {
 			q.log.Warn("message dead-lettered", "topic", d.Topic, "reason", reason)
 			q.counters.deadLettered.Add(1)
-			s.acknowledge(d, func(err error) { tell(done, err) })
+			s.acknowledge(d, func(err error) { tell(done, err) }) // waits for the answer even when nobody does
 		}
 		s.run()
 	})

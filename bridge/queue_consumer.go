@@ -194,6 +194,9 @@ func (q *queues) leave(c *consumer, clean bool, done func()) {
 		}
 		waiting += len(sources)
 		for _, s := range sources {
+			if len(s.members) == 0 {
+				bySource[s] = append(bySource[s], s.waiting...)
+			}
 			s.giveBack(bySource[s], 0, finished)
 		}
 		for _, s := range sources {

@@ -38,6 +38,7 @@ type queued struct {
 	reply         string // settles it
 	epoch         int    // of the source when it came
 	alive         time.Time
+	done          func(error) // while acking
 	to            *consumer
 	before, after *queued // in to's list
 }
@@ -49,6 +50,7 @@ const (
 	waits   state = iota // the source
 	handed               // its consumer
 	buried               // the dead-letter queue will
+	acking               // the core, which has not answered yet
 	settled              // nobody here
 )
 
@@ -121,49 +123,83 @@ func (s *source) ours(d *queued) bool {
 	return s.q.alone || time.Since(d.alive) < s.q.pace.ackWait
 }
 
-// acknowledge has the core forget d, without waiting for its answer when
-// nobody asks for it. q.mu is held, and released for a while.
+// acknowledge has the core forget d. When somebody wants to know, d stays
+// until it has answered. q.mu is held, and released for a while.
 func (s *source) acknowledge(d *queued, done func(error)) {
 	q := s.q
-	s.release(d)
 	if len(q.attempts) > 0 {
 		delete(q.attempts, s.attemptKey(d.seq))
 	}
-	reply, stream := d.reply, s.places[0].stream
-	ours, known := s.ours(d), d.epoch == s.epoch || s.isGroup
-	q.mu.Unlock()
-	defer q.mu.Lock()
-	switch {
-	case !ours:
-		tell(done, errGone)
-	case !known:
-		q.remove(stream, d.seq, done)
-	case done == nil:
-		q.publishTo(reply, nil)
-	default:
-		q.asks.ask(reply, nil, ackPatience, func(_ *nats.Msg, err error) {
-			if err == nil || s.isGroup {
-				done(err)
-				return
-			}
-			q.remove(stream, d.seq, done) // the core's consumer is a new one, or gone
-		})
+	known := d.epoch == s.epoch || s.isGroup
+	switch ours := s.ours(d); {
+	case !ours, done == nil && known:
+		s.release(d)
+		q.mu.Unlock()
+		defer q.mu.Lock()
+		if ours {
+			q.publishTo(d.reply, nil)
+		} else {
+			tell(done, errGone)
+		}
+	case known:
+		d.state, d.done = acking, done
+		s.confirm(d)
+	default: // the core's consumer is a new one that knows nothing of it
+		d.state, d.done = acking, done
+		s.remove(d)
 	}
 }
 
-// remove deletes a message of a queue, which is what an acknowledgement does.
-// It may be repeated.
-func (q *queues) remove(stream string, seq uint64, done func(error)) {
-	body := `{"seq":` + strconv.FormatUint(seq, 10) + `,"no_erase":true}`
-	q.asks.ask("$JS.API.STREAM.MSG.DELETE."+stream, []byte(body), ackPatience, func(m *nats.Msg, err error) {
+// confirm acknowledges d and waits for the core's answer. q.mu is held, and
+// released for a while.
+func (s *source) confirm(d *queued) {
+	q, reply := s.q, d.reply
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	q.asks.ask(reply, nil, ackPatience, func(_ *nats.Msg, err error) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if err != nil && !s.isGroup && d.state == acking {
+			s.remove(d)
+			return
+		}
+		s.confirmed(d, err)
+	})
+}
+
+// remove deletes a message from its queue, which is what an acknowledgement
+// does and may be done twice. q.mu is held, and released for a while.
+func (s *source) remove(d *queued) {
+	q := s.q
+	subject := "$JS.API.STREAM.MSG.DELETE." + s.places[0].stream
+	body := `{"seq":` + strconv.FormatUint(d.seq, 10) + `,"no_erase":true}`
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	q.asks.ask(subject, []byte(body), ackPatience, func(m *nats.Msg, err error) {
 		if err == nil {
 			_, err = parseAck(m)
 		}
 		if errorCode(err) == errNoMessage {
 			err = nil
 		}
-		tell(done, err)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		s.confirmed(d, err)
 	})
+}
+
+// confirmed ends the wait for the core's answer. q.mu is held, and released
+// for a while.
+func (s *source) confirmed(d *queued, err error) {
+	if d.state != acking {
+		return // it was asked for again, and that was answered
+	}
+	done := d.done
+	s.release(d)
+	s.run()
+	s.q.mu.Unlock()
+	defer s.q.mu.Lock()
+	tell(done, err)
 }
 
 // giveBack returns deliveries to the core, first to last, and calls done when

@@ -86,7 +86,7 @@ func (s *source) act() bool {
 	switch {
 	case !s.opened:
 		return false
-	case len(s.waiting) > 0 && len(s.members) == 0:
+	case len(s.waiting) > 0 && len(s.members) == 0 && len(s.waiting) == len(s.held): // else those who leave give all of it back, in order
 		s.giveBack(slices.Clone(s.waiting), 0, nil)
 		return true
 	case len(s.waiting) > 0 && s.hand():
@@ -228,6 +228,9 @@ func (s *source) receive(gen int, m *nats.Msg) {
 	if old := s.held[d.seq]; old != nil { // still with us: a stall, or the core's consumer is a new one
 		old.reply, old.epoch, old.alive = d.reply, s.epoch, d.alive
 		q.counters.adopted.Add(1)
+		if old.state == acking {
+			s.confirm(old)
+		}
 		return
 	}
 	d.epoch = s.epoch
@@ -288,7 +291,7 @@ func (s *source) look(now time.Time, back bool) {
 	}
 	var keep []string
 	for _, d := range s.held {
-		if now.Sub(d.alive) >= q.pace.progress && d.epoch == s.epoch {
+		if now.Sub(d.alive) >= q.pace.progress && d.epoch == s.epoch && d.state != acking {
 			d.alive = now
 			keep = append(keep, d.reply)
 		}

@@ -32,6 +32,7 @@ type queueTest struct {
 }
 
 func queueConfig(t testing.TB) Config {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.NATS.Store = t.TempDir()
 	cfg.NATS.MaxStore = 1 << 30
@@ -109,7 +110,7 @@ func (x *queueTest) depth() (n uint64) {
 
 func (x *queueTest) eventually(what string, ok func() bool) {
 	x.t.Helper()
-	require.Eventually(x.t, ok, soon, 5*time.Millisecond, what)
+	require.Eventually(x.t, ok, soon, 2*time.Millisecond, what)
 }
 
 // taker is a consumer that keeps what it is offered.
@@ -145,11 +146,18 @@ func (x *queueTest) wait(start func(done func(error))) error {
 	}
 }
 
+// joins waits until k is a consumer, which is just after it was told so.
+func (x *queueTest) joins(k *taker, join func(done func(error))) {
+	x.t.Helper()
+	require.NoError(x.t, x.wait(join))
+	x.eventually("it has joined", func() bool { x.mu.Lock(); defer x.mu.Unlock(); return len(k.sources) > 0 })
+}
+
 // on opens a consumer of one queue.
 func (x *queueTest) on(topic string, credit int) *taker {
 	x.t.Helper()
 	k := x.taker(credit)
-	require.NoError(x.t, x.wait(func(done func(error)) { x.joinQueue(k.consumer, topic, done) }))
+	x.joins(k, func(done func(error)) { x.joinQueue(k.consumer, topic, done) })
 	return k
 }
 
@@ -431,4 +439,3 @@ func TestExpiredMessageIsNotDelivered(t *testing.T) {
 	require.EqualValues(t, 1, x.stats().Expired)
 	x.eventually("both are gone", func() bool { return x.depth() == 0 })
 }
-
