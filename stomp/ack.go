@@ -17,14 +17,14 @@ const maxLedger = 1 << 16
 
 // subscriptionState is what the connection knows of a Subscription.
 type subscriptionState struct {
-	serial  uint64 // names it in message-ids
-	prefix  []byte // of its MESSAGEs, up to the delivery's number
-	ack     []byte // likewise, the ack line
-	removed bool   // by UNSUBSCRIBE; owned by the reader
+	serial uint64 // names it in message-ids
+	prefix []byte // of its MESSAGEs, up to the delivery's number
+	ack    []byte // likewise, the ack line
 
 	// Guarded by the connection's mu.
 	open   bool       // its RECEIPT is on the way
 	early  []Delivery // offered before
+	closed bool       // nothing is offered any more
 	ledger ledger
 }
 
@@ -145,7 +145,6 @@ func (c *conn) handleAck(f *frame.Frame, verdict error) error {
 	if t != nil {
 		return c.holdAcks(f, t, s, claimed, verdict)
 	}
-	c.forget(s)
 	c.settle(claimed, verdict, c.expect(f.Header.Value("receipt"), 0))
 	return nil
 }
@@ -216,15 +215,15 @@ func (c *conn) settle(claimed []unsettled, verdict error, done func(error)) {
 	}
 }
 
-// forget drops a subscription that was closed once all its deliveries are settled.
-func (c *conn) forget(s *Subscription) {
-	if !s.state.removed {
-		return
-	}
+// sweep forgets the subscriptions that were closed and owe no ACK any more.
+func (c *conn) sweep() {
 	c.mu.Lock()
-	empty := s.state.ledger.empty()
-	c.mu.Unlock()
-	if empty {
-		delete(c.bySerial, s.state.serial)
-	}
+	defer c.mu.Unlock()
+	c.removed = slices.DeleteFunc(c.removed, func(s *Subscription) bool {
+		gone := s.state.closed && s.state.ledger.empty()
+		if gone {
+			delete(c.bySerial, s.state.serial)
+		}
+		return gone
+	})
 }

@@ -23,7 +23,7 @@ type answers struct {
 }
 
 // maxFreeAnswers bounds what an idle connection keeps for its next burst.
-const maxFreeAnswers = 32
+const maxFreeAnswers = 16
 
 func (q *answers) push(c *conn, receipt string, bytes int) *answer {
 	a := q.free

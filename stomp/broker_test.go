@@ -22,11 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeBroker keeps everything in memory: each subscription gets what is sent to
 // its destination. Behaviour is replaced by setting its functions.
 type fakeBroker struct {
-	connect   func(*Connect) error
-	send      func(f *frame.Frame, done func(error))
-	subscribe func(s *Subscription, done func(error))
-	commit    func(steps []Step, done func(error))
-	settle    func(token uint64, err error, done func(error))
+	connect     func(*Connect) error
+	send        func(f *frame.Frame, done func(error))
+	subscribe   func(s *Subscription, done func(error))
+	unsubscribe func(s *Subscription, done func(error))
+	settle      func(token uint64, err error, done func(error))
 
 	mu       sync.Mutex
 	sessions map[*fakeSession]bool
@@ -117,6 +117,10 @@ func (s *fakeSession) Subscribe(_ context.Context, subscription *Subscription, d
 }
 
 func (s *fakeSession) Unsubscribe(subscription *Subscription, _ frame.Header, done func(error)) {
+	if s.broker.unsubscribe != nil {
+		s.broker.unsubscribe(subscription, done)
+		return
+	}
 	s.broker.mu.Lock()
 	delete(s.subscriptions, subscription)
 	s.broker.mu.Unlock()
@@ -124,10 +128,6 @@ func (s *fakeSession) Unsubscribe(subscription *Subscription, _ frame.Header, do
 }
 
 func (s *fakeSession) Commit(_ context.Context, steps []Step, done func(error)) {
-	if s.broker.commit != nil {
-		s.broker.commit(steps, done)
-		return
-	}
 	for _, step := range steps {
 		if step.Send != nil {
 			s.broker.event("send %s %s", step.Send.Header.Value("destination"), step.Send.Body)

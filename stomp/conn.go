@@ -47,7 +47,8 @@ type conn struct {
 	silence       time.Duration // after which a quiet client is dead; 0: never
 	frames, sends int64         // received and not counted yet
 	subscriptions map[string]*Subscription
-	bySerial      map[uint64]*Subscription // as message-ids name them
+	bySerial      map[uint64]*Subscription // as message-ids name them, removed ones too
+	removed       []*Subscription          // by UNSUBSCRIBE
 	serial        uint64
 	transactions  map[string]*transaction
 	heldBytes     int           // of all transactions
@@ -69,6 +70,7 @@ type conn struct {
 
 	queue    *batch // to be written; nil: nothing
 	writing  bool   // a writer is alive
+	calling  bool   // it is, the broker
 	closed   bool   // no writer may be born
 	writers  sync.WaitGroup
 	written  time.Time // the last write
@@ -245,8 +247,15 @@ func (c *conn) finish(cause error, abandon func()) {
 		c.fail(cause, c.offending)
 		c.mu.Unlock()
 	}
+	// A client that does not read does not keep messages from others.
 	flushed := func() bool { return !c.writing }
-	c.await(farewell.Done(), flushed)
+	flush, cancelFlush := context.WithTimeout(farewell, linger)
+	defer cancelFlush()
+	c.await(flush.Done(), flushed)
+	c.mu.Lock()
+	c.lost = true
+	c.mu.Unlock()
+	c.await(farewell.Done(), func() bool { return !c.calling })
 	abandon()
 	if c.broker != nil {
 		c.server.counters.active.Add(-1)
@@ -258,8 +267,8 @@ func (c *conn) finish(cause error, abandon func()) {
 	}
 	if c.goodbye != nil {
 		c.expect(c.goodbye.Header.Value("receipt"), 0)(nil)
-		c.await(farewell.Done(), flushed)
 	}
+	c.await(farewell.Done(), flushed)
 	c.hangUp(isLost)
 }
 

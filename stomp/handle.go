@@ -213,6 +213,7 @@ func (c *conn) handleSubscribe(ctx context.Context, f *frame.Frame) error {
 	if c.subscriptions == nil {
 		c.subscriptions, c.bySerial = make(map[string]*Subscription), make(map[uint64]*Subscription)
 	}
+	c.sweep()
 	c.subscriptions[key] = s
 	c.bySerial[s.state.serial] = s
 
@@ -320,9 +321,14 @@ func (c *conn) handleUnsubscribe(f *frame.Frame) error {
 		return &Error{Message: fmt.Sprintf("unknown subscription %q", id+destination)}
 	}
 	delete(c.subscriptions, key)
-	s.state.removed = true
-	c.forget(s)
-	c.broker.Unsubscribe(s, f.Header, c.expect(f.Header.Value("receipt"), 0))
+	c.removed = append(c.removed, s)
+	done := c.expect(f.Header.Value("receipt"), 0)
+	c.broker.Unsubscribe(s, f.Header, func(err error) {
+		c.mu.Lock()
+		s.state.closed = true
+		c.mu.Unlock()
+		done(err)
+	})
 	return nil
 }
 

@@ -178,7 +178,7 @@ var rows = []struct {
 	{"S68 NACK with requeue:false rejects", v12, []string{subscribeClient, subscribed, sendThree, "> NACK\nid:$-1-1\nrequeue:false\n\n^@", "! settle 1 " + ErrReject.Error()}},
 	{"S64 ACK after UNSUBSCRIBE still counts", v12, []string{
 		subscribeClient, subscribed, sendThree, "> UNSUBSCRIBE\nid:1\n\n^@ACK\nid:$-1-3\n\n^@", "! settle 3 <nil>", "> ACK\nid:$-1-3\n\n^@",
-		firstOfThree, secondOfThree, thirdOfThree, "error ACK of an unknown message",
+		firstOfThree, secondOfThree, thirdOfThree, "error ACK of a message that is not awaiting one",
 	}},
 
 	{"S70 BEGIN without a transaction is an ERROR", v12, []string{"> BEGIN\n\n^@", `error BEGIN without the header "transaction"`}},
@@ -670,6 +670,29 @@ func TestReceiptsKeepTheirOrderWhoeverCompletesThem(t *testing.T) {
 	for i := range n {
 		p.expect("RECEIPT receipt-id:" + strconv.Itoa(i))
 	}
+}
+
+// What is offered until the broker has closed the subscription can be acknowledged.
+func TestAMessageThatCrossesUnsubscribeCanBeAcknowledged(t *testing.T) {
+	b := newFakeBroker()
+	unsubscribed := make(chan func(error), 1)
+	b.unsubscribe = func(_ *Subscription, done func(error)) { unsubscribed <- done }
+	_, dial := startServer(t, b)
+	p := dial()
+	p.connect(v12)
+	p.play(b, subscribeClient, subscribed)
+	s := b.only()
+	var subscription *Subscription
+	for subscription = range s.subscriptions {
+	}
+	p.write("UNSUBSCRIBE\nid:1\nreceipt:u\n\n^@")
+	done := <-unsubscribed
+	require.True(t, s.peer.Offer(Delivery{Message: &Message{Destination: "/q"}, Subscription: subscription, Token: 7, Attempt: 1}))
+	done(nil)
+	p.play(b, "< MESSAGE subscription:1 message-id:$-1-1 ack:$-1-1 destination:/q", "< RECEIPT receipt-id:u",
+		subscribe, subscribed, "> ACK\nid:$-1-1\n\n^@", "! settle 7 <nil>", "> UNSUBSCRIBE\nid:1\n\n^@")
+	(<-unsubscribed)(nil)
+	p.play(b, subscribe, subscribed, "> ACK\nid:$-1-1\n\n^@", "error ACK of an unknown message")
 }
 
 func TestOffersFromManyGoroutines(t *testing.T) {

@@ -61,7 +61,8 @@ type Session interface {
 	Ready()
 	// Close ends the session and returns when the broker has let go of the
 	// peer: no Offer is under way or will follow. cause is nil after a
-	// DISCONNECT. Unsettled deliveries are given back.
+	// DISCONNECT. Unsettled deliveries are given back. It is the last call;
+	// a done may still be called after it.
 	Close(cause error)
 }
 

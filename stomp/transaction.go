@@ -109,11 +109,10 @@ func (c *conn) endTransaction(f *frame.Frame, to stage) (*transaction, error) {
 	}
 	delete(c.transactions, name)
 	c.heldBytes -= t.bytes
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, ack := range t.acks {
-		c.mu.Lock()
 		ack.subscription.state.ledger.move(ack.number, to)
-		c.mu.Unlock()
-		c.forget(ack.subscription)
 	}
 	return t, nil
 }

@@ -117,13 +117,17 @@ func (c *conn) writeLoop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.queue != nil {
-		b, ready := c.queue, c.refused
+		b, broker := c.queue, c.broker
+		c.calling = c.refused && !c.lost
 		c.queue, c.refused = nil, false
-		broker := c.broker
-		c.mu.Unlock()
-		if ready && broker != nil {
+		if c.calling {
+			c.mu.Unlock()
 			broker.Ready()
+			c.mu.Lock()
+			c.calling = false
+			c.wakeReader()
 		}
+		c.mu.Unlock()
 		err := c.write(b)
 		c.mu.Lock()
 		c.written = time.Now()
@@ -132,20 +136,23 @@ func (c *conn) writeLoop() {
 			c.broken = true
 			c.queue = nil
 		}
-		settle := err == nil && !c.lost
+		c.calling = err == nil && !c.lost
+		settle := c.calling
 		c.mu.Unlock()
 		if err != nil {
 			c.end(&lostError{err})
+		} else {
+			c.server.counters.framesSent.Add(b.frames)
+			c.server.counters.delivered.Add(b.messages)
 		}
 		if settle {
 			for _, token := range b.tokens {
 				broker.Settle(token, nil, ignore)
 			}
-			c.server.counters.framesSent.Add(b.frames)
-			c.server.counters.delivered.Add(b.messages)
 		}
 		b.release()
 		c.mu.Lock()
+		c.calling = false
 		c.wakeReader()
 	}
 	c.writing = false
