@@ -23,7 +23,7 @@ var benchBody = make([]byte, 256)
 // pairs drives benchPairs publishers, each with a subscriber of its own, and
 // reports delivered messages. publish and the subscriber of a pair are given
 // its number; the subscriber calls got for each message.
-func pairs(b *testing.B, subscribe func(pair int, got func()), publisher func(pair int) func() error) {
+func pairs(b *testing.B, subscribe func(b *testing.B, pair int, got func()), publisher func(b *testing.B, pair int) func() error) {
 	b.Helper()
 	b.SetBytes(int64(len(benchBody)))
 	b.ReportAllocs()
@@ -32,8 +32,15 @@ func pairs(b *testing.B, subscribe func(pair int, got func()), publisher func(pa
 	publish := make([]func() error, benchPairs)
 	for i := range benchPairs {
 		room[i] = make(chan struct{}, benchWindow)
-		subscribe(i, func() { <-room[i]; all.Done() })
-		publish[i] = publisher(i)
+		subscribe(b, i, func() {
+			select {
+			case <-room[i]:
+				all.Done()
+			default:
+				b.Error("a message too many")
+			}
+		})
+		publish[i] = publisher(b, i)
 	}
 	b.ResetTimer()
 	var n atomic.Int64
@@ -56,8 +63,8 @@ func pairs(b *testing.B, subscribe func(pair int, got func()), publisher func(pa
 
 func benchTopic(pair int) string { return fmt.Sprintf("bench/%d", pair) }
 
-func mqttReceiver(b *testing.B, g *gateway, qos packet.QoS) func(int, func()) {
-	return func(pair int, got func()) {
+func mqttReceiver(g *gateway, qos packet.QoS) func(*testing.B, int, func()) {
+	return func(b *testing.B, pair int, got func()) {
 		c, err := mqtt.Dial(within(b), g.mqtt, mqtt.Options{
 			Connect: packet.Connect{Version: packet.V311, CleanStart: true, ClientID: fmt.Sprintf("sub-%d", pair)},
 			Receive: func(_ *packet.Publish, done func(error)) {
@@ -74,8 +81,8 @@ func mqttReceiver(b *testing.B, g *gateway, qos packet.QoS) func(int, func()) {
 	}
 }
 
-func mqttSender(b *testing.B, g *gateway, qos packet.QoS) func(int) func() error {
-	return func(pair int) func() error {
+func mqttSender(g *gateway, qos packet.QoS) func(*testing.B, int) func() error {
+	return func(b *testing.B, pair int) func() error {
 		c, err := mqtt.Dial(within(b), g.mqtt, mqtt.Options{
 			Connect: packet.Connect{Version: packet.V311, CleanStart: true, ClientID: fmt.Sprintf("pub-%d", pair)},
 		})
@@ -88,8 +95,8 @@ func mqttSender(b *testing.B, g *gateway, qos packet.QoS) func(int) func() error
 	}
 }
 
-func stompReceiver(b *testing.B, g *gateway, destination string, ack string) func(int, func()) {
-	return func(pair int, got func()) {
+func stompReceiver(g *gateway, destination, ack string) func(*testing.B, int, func()) {
+	return func(b *testing.B, pair int, got func()) {
 		c := stompClient(b, g, frame.V12)
 		header := frame.Header{{Name: "destination", Value: fmt.Sprintf(destination, pair)}, {Name: "ack", Value: ack}}
 		_, err := c.Subscribe(within(b), header, func(f *frame.Frame) {
@@ -102,8 +109,8 @@ func stompReceiver(b *testing.B, g *gateway, destination string, ack string) fun
 	}
 }
 
-func stompSender(b *testing.B, g *gateway, destination string, receipt bool, more ...frame.Field) func(int) func() error {
-	return func(pair int) func() error {
+func stompSender(g *gateway, destination string, receipt bool, more ...frame.Field) func(*testing.B, int) func() error {
+	return func(b *testing.B, pair int) func() error {
 		c := stompClient(b, g, frame.V12)
 		f := &frame.Frame{Header: append(frame.Header{{Name: "destination", Value: fmt.Sprintf(destination, pair)}}, more...), Body: benchBody}
 		var done func(error)
@@ -120,17 +127,17 @@ func BenchmarkPath(b *testing.B) {
 	qos0 := frame.Field{Name: "qos", Value: "0"}
 	for _, bench := range []struct {
 		name      string
-		subscribe func(int, func())
-		publisher func(int) func() error
+		subscribe func(*testing.B, int, func())
+		publisher func(*testing.B, int) func() error
 	}{
-		{"mqtt to mqtt, QoS 0", mqttReceiver(b, g, 0), mqttSender(b, g, 0)},
-		{"mqtt to mqtt, QoS 1", mqttReceiver(b, g, 1), mqttSender(b, g, 1)},
-		{"mqtt to mqtt, QoS 2", mqttReceiver(b, g, 2), mqttSender(b, g, 2)},
-		{"stomp to mqtt, QoS 0", mqttReceiver(b, g, 0), stompSender(b, g, "/topic/bench.%d", false, qos0)},
-		{"stomp with receipts to mqtt, QoS 1", mqttReceiver(b, g, 1), stompSender(b, g, "/topic/bench.%d", true)},
-		{"mqtt to stomp, QoS 0", stompReceiver(b, g, "/topic/bench.%d", "auto"), mqttSender(b, g, 0)},
-		{"mqtt QoS 1 to stomp client-individual", stompReceiver(b, g, "/topic/bench.%d", "client-individual"), mqttSender(b, g, 1)},
-		{"queue, receipts, client-individual", stompReceiver(b, g, "/queue/bench.%d", "client-individual"), stompSender(b, g, "/queue/bench.%d", true)},
+		{"mqtt to mqtt, QoS 0", mqttReceiver(g, 0), mqttSender(g, 0)},
+		{"mqtt to mqtt, QoS 1", mqttReceiver(g, 1), mqttSender(g, 1)},
+		{"mqtt to mqtt, QoS 2", mqttReceiver(g, 2), mqttSender(g, 2)},
+		{"stomp to mqtt, QoS 0", mqttReceiver(g, 0), stompSender(g, "/topic/bench.%d", false, qos0)},
+		{"stomp with receipts to mqtt, QoS 1", mqttReceiver(g, 1), stompSender(g, "/topic/bench.%d", true)},
+		{"mqtt to stomp, QoS 0", stompReceiver(g, "/topic/bench.%d", "auto"), mqttSender(g, 0)},
+		{"mqtt QoS 1 to stomp client-individual", stompReceiver(g, "/topic/bench.%d", "client-individual"), mqttSender(g, 1)},
+		{"queue, receipts, client-individual", stompReceiver(g, "/queue/bench.%d", "client-individual"), stompSender(g, "/queue/bench.%d", true)},
 	} {
 		b.Run(bench.name, func(b *testing.B) { pairs(b, bench.subscribe, bench.publisher) })
 	}

@@ -42,6 +42,7 @@ type Bridge struct {
 	sessions sessions
 	temps    temps
 	batches  batches
+	flow     flow
 	counters counters
 
 	ctx  context.Context // ends with Close: for work that outlives the call that began it
@@ -181,7 +182,10 @@ func gatewayName(cfg Config) (string, error) {
 func (b *Bridge) openLive() error {
 	for _, root := range []string{b.core.names.live() + ".>", b.core.names.live() + "$.>"} {
 		router := newRouter(b.matcher, b.core.names.live())
-		sub, err := b.core.sub.Subscribe(root, func(m *nats.Msg) { b.dispatch(router.route(m.Subject), m, newMessage) })
+		sub, err := b.core.sub.Subscribe(root, func(m *nats.Msg) {
+			b.dispatch(router.route(m.Subject), m, newMessage)
+			b.flow.leave(len(m.Data))
+		})
 		if err != nil {
 			return err
 		}

@@ -361,8 +361,14 @@ type serverLog struct{ log *slog.Logger }
 func (l serverLog) line(level slog.Level, format string, v []any) {
 	l.log.Log(context.Background(), level, "core", "line", fmt.Sprintf(format, v...))
 }
+
+// Warnf leaves out what the server says of settings that are ours.
+func (l serverLog) Warnf(format string, v ...any) {
+	if !strings.HasPrefix(format, "Maximum payloads over") {
+		l.line(slog.LevelWarn, format, v)
+	}
+}
 func (l serverLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
-func (l serverLog) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
 func (l serverLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
 func (l serverLog) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
 func (l serverLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }

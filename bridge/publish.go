@@ -55,6 +55,9 @@ func (b *Bridge) send(e *mapping.Envelope) error {
 	}
 	b.counters.published.Add(1)
 	header, data := e.Encode()
+	if b.core.server != nil {
+		b.flow.enter(len(data))
+	}
 	if header == "" {
 		return b.core.pub.Publish(subject, data)
 	}
