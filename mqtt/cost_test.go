@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -171,3 +172,90 @@ func benchConn(b *testing.B, v packet.Version) (*conn, *discard) {
 	b.Cleanup(c.writers.Wait)
 	return c, nc
 }
+
+// relaySession hands what its client publishes to another client.
+type relaySession struct {
+	leanSession
+	to    *Peer
+	ready chan struct{}
+}
+
+func (s relaySession) Publish(_ context.Context, p *packet.Publish, done func(error)) {
+	m := &Message{Topic: p.Topic, Payload: p.Payload}
+	for !(*s.to).Offer(Delivery{Message: m, Attempt: 1}) {
+		<-s.ready
+	}
+	if done != nil {
+		done(nil)
+	}
+}
+
+func (s relaySession) Ready() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// BenchmarkRelay sends messages of 256 bytes from one client to another over
+// the loopback interface, 100 to a write.
+func BenchmarkRelay(b *testing.B) {
+	for _, qos := range []packet.QoS{0, 1} {
+		b.Run("QoS "+string('0'+rune(qos)), func(b *testing.B) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(b, err)
+			var to Peer
+			ready := make(chan struct{}, 1)
+			broker := brokerFunc(func(peer Peer, c *Connect) (Connected, error) {
+				if c.ClientID == "to" {
+					to = peer
+				}
+				return Connected{Session: relaySession{leanSession{peer}, &to, ready}}, nil
+			})
+			s := &Server{Config: DefaultConfig(), Broker: broker, Logger: discardLog}
+			ctx, stop := context.WithCancel(b.Context())
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(ctx, l) }()
+
+			dial := func(id string) net.Conn {
+				nc, err := net.Dial("tcp", l.Addr().String())
+				require.NoError(b, err)
+				hello, err := packet.Append(nil, packet.V311, &packet.Connect{Version: packet.V311, ClientID: id, CleanStart: true})
+				require.NoError(b, err)
+				_, err = nc.Write(hello)
+				require.NoError(b, err)
+				_, err = io.ReadFull(nc, make([]byte, 4))
+				require.NoError(b, err)
+				return nc
+			}
+			receiver, sender := dial("to"), dial("from")
+			m := &packet.Publish{Topic: "a/b", QoS: qos, PacketID: qosID(qos), Payload: make([]byte, 256)}
+			one, err := packet.Append(nil, packet.V311, m)
+			require.NoError(b, err)
+			batch := bytes.Repeat(one, 100)
+			size := int64(len(one) - 2*int(qos))
+			go func() { _, _ = io.Copy(io.Discard, sender) }()
+
+			b.SetBytes(256)
+			b.ReportAllocs()
+			received := make(chan struct{})
+			go func() {
+				defer close(received)
+				_, _ = io.CopyN(io.Discard, receiver, size*int64(b.N))
+			}()
+			b.ResetTimer()
+			for sent := 0; sent < b.N; sent += 100 {
+				_, err := sender.Write(batch[:min(100, b.N-sent)*len(one)])
+				require.NoError(b, err)
+			}
+			<-received
+			b.StopTimer()
+			sender.Close()
+			receiver.Close()
+			stop()
+			require.NoError(b, <-served)
+		})
+	}
+}
+
+func qosID(qos packet.QoS) uint16 { return uint16(min(qos, 1)) }

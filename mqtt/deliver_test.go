@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,26 @@ func TestP5RefusalOfTheClientSettlesWithItsReason(t *testing.T) {
 		w.expect(&packet.Publish{Topic: "a", QoS: qos, PacketID: 2})
 		w.send(p)
 		require.Equal(t, settlement{1, &Error{Reason: packet.QuotaExceeded, Text: "full"}}, <-session.settled)
+	}
+}
+
+func TestStepThatTheBrokerCannotPersistEndsTheConnection(t *testing.T) {
+	failed := func(done func(error)) { done(errors.New("disk full")) }
+	for _, v := range versions {
+		b := newFakeBroker()
+		b.release = func(_ uint64, done func(error)) { failed(done) }
+		b.forget = func(_ uint16, done func(error)) { failed(done) }
+		w, session := joined(t, b, v)
+		require.True(t, session.peer.Offer(Delivery{Message: message("a", ""), Token: 1, QoS: 2, Attempt: 1}))
+		w.expect(&packet.Publish{Topic: "a", QoS: 2, PacketID: 2})
+		w.send(&packet.Pubrec{Answer: acks(2)})
+		w.expectEnd(packet.UnspecifiedError)
+
+		w, _ = joined(t, b, v)
+		w.send(publish(2, 1))
+		w.expect(&packet.Pubrec{Answer: acks(1)})
+		w.send(&packet.Pubrel{Answer: acks(1)})
+		w.expectEnd(packet.UnspecifiedError)
 	}
 }
 
