@@ -59,27 +59,26 @@ type conn struct {
 	version       frame.Version // likewise
 	log           *slog.Logger
 
-	mu      sync.Mutex
-	waiting bool // the reader is, for wake
-	closing bool // no more offers
-	failed  bool // ERROR was queued: nothing may follow
-	broken  bool // the socket is
-	lost    bool // nobody reads any more: what is written is not settled
-
-	answers answers // in the order of the frames
+	mu      sync.Mutex // guards all below
+	waiting bool       // the reader is, for wake
+	closing bool       // no more offers
+	failed  bool       // ERROR was queued: nothing may follow
+	broken  bool       // a write failed
+	lost    bool       // what is written from now on is not settled
+	closed  bool       // no writer may be born
+	answers answers    // in the order of the frames
 
 	queue    *batch // to be written; nil: nothing
 	writing  bool   // a writer is alive
-	calling  bool   // it is, the broker
-	closed   bool   // no writer may be born
+	calling  bool   // and in a call of the broker
 	writers  sync.WaitGroup
-	written  time.Time // the last write
 	unread   int       // bytes of answers in queue and in the write under way
 	early    int       // bytes offered to subscriptions that are not open yet
 	refused  bool      // an Offer was, for want of room
 	delivery uint64    // number of the last one
-	beats    *time.Timer
+	written  time.Time // the last write
 	beat     time.Duration
+	beats    *time.Timer // nil: none
 }
 
 func newConn(s *Server, nc net.Conn, session string) *conn {

@@ -117,45 +117,49 @@ func (c *conn) writeLoop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.queue != nil {
-		b, broker := c.queue, c.broker
-		c.calling = c.refused && !c.lost
+		b, ready := c.queue, c.refused
 		c.queue, c.refused = nil, false
-		if c.calling {
-			c.mu.Unlock()
-			broker.Ready()
-			c.mu.Lock()
-			c.calling = false
-			c.wakeReader()
+		if ready {
+			c.callBroker(Session.Ready)
 		}
 		c.mu.Unlock()
 		err := c.write(b)
-		c.mu.Lock()
-		c.written = time.Now()
-		c.unread -= b.answers
-		if err != nil {
-			c.broken = true
-			c.queue = nil
-		}
-		c.calling = err == nil && !c.lost
-		settle := c.calling
-		c.mu.Unlock()
 		if err != nil {
 			c.end(&lostError{err})
 		} else {
 			c.server.counters.framesSent.Add(b.frames)
 			c.server.counters.delivered.Add(b.messages)
 		}
-		if settle {
-			for _, token := range b.tokens {
-				broker.Settle(token, nil, ignore)
-			}
+		c.mu.Lock()
+		c.written = time.Now()
+		c.unread -= b.answers
+		if err != nil {
+			c.broken = true
+			c.queue = nil
+		} else if len(b.tokens) > 0 {
+			c.callBroker(func(s Session) {
+				for _, token := range b.tokens {
+					s.Settle(token, nil, ignore)
+				}
+			})
 		}
 		b.release()
-		c.mu.Lock()
-		c.calling = false
 		c.wakeReader()
 	}
 	c.writing = false
+	c.wakeReader()
+}
+
+// callBroker lets go of mu for a call that must not come after Session.Close.
+func (c *conn) callBroker(call func(Session)) {
+	if c.lost {
+		return
+	}
+	c.calling = true
+	c.mu.Unlock()
+	call(c.broker)
+	c.mu.Lock()
+	c.calling = false
 	c.wakeReader()
 }
 
