@@ -371,9 +371,7 @@ func (c *Client) writeLoop() {
 		for i, k := range chunks {
 			piece[i] = k.bytes
 		}
-		if err := c.nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-			c.end(err)
-		}
+		c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := piece.WriteTo(c.nc); err != nil {
 			c.end(fmt.Errorf("write: %w", err))
 		}
@@ -403,10 +401,7 @@ func (c *Client) pingLoop() {
 func (c *Client) readLoop() {
 	for {
 		if c.alive > 0 {
-			if err := c.nc.SetReadDeadline(time.Now().Add(2 * c.alive)); err != nil {
-				c.end(err)
-				return
-			}
+			c.nc.SetReadDeadline(time.Now().Add(2 * c.alive))
 		}
 		p, err := c.in.Read()
 		if err == nil {

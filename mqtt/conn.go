@@ -306,11 +306,8 @@ func (s *source) Read(p []byte) (int, error) {
 	if s.silence > 0 {
 		deadline = time.Now().Add(s.silence)
 	}
-	err := s.nc.SetReadDeadline(deadline)
+	s.nc.SetReadDeadline(deadline)
 	s.mu.Unlock()
-	if err != nil {
-		return 0, err
-	}
 	n, err := s.nc.Read(p)
 	s.server.counters.bytesReceived.Add(int64(n))
 	if n > 0 && !s.greeted {

@@ -257,11 +257,8 @@ func (c *conn) writePiece(write func() (int64, error)) error {
 	if deadline.IsZero() {
 		deadline = time.Now().Add(writeTimeout)
 	}
-	err := c.nc.SetWriteDeadline(deadline)
+	c.nc.SetWriteDeadline(deadline)
 	c.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	n, err := write()
 	c.server.counters.bytesSent.Add(n)
 	c.progress(int(n), 0)
