@@ -2,8 +2,12 @@ package mqtt
 
 import (
 	"context"
+	"io"
+	"net"
+	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -132,4 +136,67 @@ func TestClientIsSafeForManyPublishers(t *testing.T) {
 		require.NoError(t, <-errs)
 	}
 	require.NoError(t, c.Close())
+}
+
+// dialPipe connects a client to the far end of a pipe.
+func dialPipe(t *testing.T, o Options, server func(far net.Conn)) (*Client, error) {
+	t.Helper()
+	near, far := net.Pipe()
+	go server(far)
+	o.Dial = func(context.Context, string, string) (net.Conn, error) { return near, nil }
+	return Dial(t.Context(), "pipe", o)
+}
+
+func TestClientKeepsItsConnectionAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newFakeBroker())
+		connect := packet.Connect{ClientID: "c", CleanStart: true, KeepAlive: time.Minute}
+		c, err := dialPipe(t, Options{Connect: connect}, func(far net.Conn) { _ = newConn(s, far).run(t.Context()) })
+		require.NoError(t, err)
+		<-time.After(time.Hour)
+		require.NoError(t, c.Publish(t.Context(), publish(1, 0)))
+		require.NoError(t, c.Close())
+	})
+}
+
+func TestClientGivesUpAServerThatIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		connect := packet.Connect{Version: packet.V311, ClientID: "c", CleanStart: true, KeepAlive: time.Minute}
+		c, err := dialPipe(t, Options{Connect: connect}, func(far net.Conn) {
+			_, _ = packet.NewReader(far, 0).Read()
+			_, _ = far.Write([]byte{0x20, 2, 0, 0})
+			_, _ = io.Copy(io.Discard, far)
+		})
+		require.NoError(t, err)
+		begin := time.Now()
+		require.ErrorIs(t, c.Publish(t.Context(), publish(1, 0)), os.ErrDeadlineExceeded)
+		require.Equal(t, 2*time.Minute, time.Since(begin))
+		require.Error(t, c.Close())
+	})
+}
+
+func TestClientRefusesWhatAServerMustNotSend(t *testing.T) {
+	for name, sent := range map[string]packet.Packet{
+		"PINGREQ":           &packet.Pingreq{},
+		"an unknown alias":  &packet.Publish{Properties: packet.PublishProperties{TopicAlias: 1}},
+		"a malformed reply": &packet.Suback{PacketID: 1, Reasons: []packet.ReasonCode{0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				connect := packet.Connect{ClientID: "c", CleanStart: true, TopicAliasMax: 1}
+				c, err := dialPipe(t, Options{Connect: connect}, func(far net.Conn) {
+					in := packet.NewReader(far, 0)
+					for _, p := range []packet.Packet{&packet.Connack{}, sent} {
+						_, _ = in.Read()
+						b, _ := packet.Append(nil, packet.V5, p)
+						_, _ = far.Write(b)
+					}
+					_, _ = io.Copy(io.Discard, far)
+				})
+				require.NoError(t, err)
+				requireReason(t, packet.ProtocolError, c.Publish(t.Context(), publish(1, 0)))
+				_ = c.Close()
+			})
+		})
+	}
 }
