@@ -53,8 +53,8 @@ func TestV7ReplyOverTheClientsSizeEndsTheConnection(t *testing.T) {
 	w.expectEnd(packet.ImplementationSpecificError)
 }
 
-func TestB3ReasonThatSubackCannotHaveIsAnUnspecifiedOne(t *testing.T) {
-	reasons := []packet.ReasonCode{0, packet.TopicFilterInvalid, 0, 0}
+func TestB3ReasonThatSubackCannotHaveOrNobodyGaveIsAnUnspecifiedOne(t *testing.T) {
+	reasons := []packet.ReasonCode{0, packet.TopicFilterInvalid, 0, 0, 0}
 	fill(reasons, []packet.ReasonCode{packet.GrantedQoS2, packet.ServerBusy, packet.NotAuthorized}, &packet.Suback{})
-	require.Equal(t, []packet.ReasonCode{packet.GrantedQoS2, packet.TopicFilterInvalid, packet.UnspecifiedError, packet.NotAuthorized}, reasons)
+	require.Equal(t, []packet.ReasonCode{packet.GrantedQoS2, packet.TopicFilterInvalid, packet.UnspecifiedError, packet.NotAuthorized, packet.UnspecifiedError}, reasons)
 }

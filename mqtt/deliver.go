@@ -81,7 +81,7 @@ func (c *conn) send(d Delivery) bool {
 // skip settles a delivery that is not sent; not here, because Offer must not
 // call the session. c.mu is held.
 func (c *conn) skip(d Delivery) {
-	if d.Token != 0 {
+	if d.QoS > 0 {
 		c.skipped = append(c.skipped, d.Token)
 		c.wake()
 	}

@@ -216,12 +216,15 @@ func (c *conn) handleUnsubscribe(ctx context.Context, p *packet.Unsubscribe) err
 // fill puts the broker's reasons where no reason is yet, in order.
 func fill(reasons, given []packet.ReasonCode, in packet.Packet) {
 	for i, r := range reasons {
-		if r != packet.Success || len(given) == 0 {
+		if r != packet.Success {
 			continue
 		}
-		reasons[i], given = given[0], given[1:]
-		if !reasons[i].ValidIn(in) {
-			reasons[i] = packet.UnspecifiedError
+		reasons[i] = packet.UnspecifiedError
+		if len(given) > 0 {
+			if given[0].ValidIn(in) {
+				reasons[i] = given[0]
+			}
+			given = given[1:]
 		}
 	}
 }

@@ -96,18 +96,24 @@ type Connected struct {
 
 // Session is the broker's side of one connected client.
 //
-// Publish, Subscribe and Unsubscribe are called from the connection's reader,
-// in the order of the packets, and do not block on the broker's store.
+// Publish, Forget, Subscribe and Unsubscribe are called from the connection's
+// reader, in the order of the packets, and do not block on the broker's store;
+// their context ends with the connection, which does not undo what they began.
 // Settle, Release and Ready may be called from any goroutine. Every done is
 // called exactly once, from any goroutine, possibly before the call returns;
 // the connection puts the answers in order. A done must not block.
 type Session interface {
 	// Publish hands over a PUBLISH, its topic alias resolved. done(nil): the
-	// broker is responsible for the message; an *Error refuses it. The
-	// packet belongs to the broker. For QoS 0 done may be nil.
+	// broker is responsible for the message; an *Error refuses it, or, with a
+	// reason below 0x80, accepts it with that reason. A refusal that a second
+	// try cannot cure (NotAuthorized, TopicNameInvalid, PacketTooLarge,
+	// PayloadFormatInvalid) is acknowledged to clients of 3.x; any other
+	// closes their connection. The packet belongs to the broker. At QoS 0
+	// done is nil.
 	Publish(ctx context.Context, publish *packet.Publish, done func(error))
 	// Forget is told that PUBREL ended the use of a packet identifier;
-	// done(nil): that is persisted where it must be, PUBCOMP may go.
+	// done(nil): that is persisted where it must be, PUBCOMP may go; an error
+	// ends the connection.
 	Forget(id uint16, done func(error))
 	// Subscribe answers one reason per filter, in order.
 	Subscribe(ctx context.Context, subscribe *packet.Subscribe, done func([]packet.ReasonCode))
@@ -119,7 +125,8 @@ type Session interface {
 	// Called exactly once per token.
 	Settle(token uint64, err error)
 	// Release is told that PUBREC came for a delivery at QoS 2; done(nil):
-	// that is persisted where it must be, PUBREL may go.
+	// that is persisted where it must be, PUBREL may go; an error ends the
+	// connection.
 	Release(token uint64, done func(error))
 	// Ready says that an Offer that was refused may be repeated.
 	Ready()
