@@ -19,7 +19,6 @@ type consumer struct {
 	refused  bool // it had no room for an offer; ready comes
 	readied  int  // calls of ready
 	left     bool // nothing is offered any more
-	joining  int  // joins of wildcards under way
 	offering int  // offers under way
 	after    []func()
 	first    *queued // what it holds, as it was handed out

@@ -1,6 +1,11 @@
 package bridge
 
 import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +37,37 @@ func TestDeliveryRepeatedDuringAStallIsAdopted(t *testing.T) {
 	k.nothing()
 	x.settles(d, nil)
 	x.eventually("it is gone", func() bool { return x.depth() == 0 })
+}
+
+func TestLateAcknowledgementLeavesAnotherGatewaysDeliveryAlone(t *testing.T) {
+	slow := hasty
+	slow.progress, slow.ackWait = time.Hour, 200*time.Millisecond
+	x := startQueues(t, slow)
+	x.alone = false
+	y := openQueues(t, hasty, x.core, queueConfig(t))
+	x.send("queue/a", "1")
+	late := x.on("queue/a", 1).next()
+	d := y.on("queue/a", 1).next()
+	require.ErrorIs(t, x.wait(func(done func(error)) { late.settle(nil, done) }), errGone)
+	require.EqualValues(t, 1, x.depth())
+	y.settles(d, nil)
+	require.Zero(t, x.depth())
+}
+
+func TestQueueGoesOnAfterAReconnect(t *testing.T) {
+	patient := hasty
+	patient.expires, patient.beat = time.Hour, time.Minute // nothing but the reconnect tells
+	x := startQueues(t, patient)
+	k, wild := x.on("queue/a", 5), x.taker(5)
+	require.NoError(t, x.wait(func(done func(error)) { x.joinQueues(wild.consumer, "queue/w/#", done) }))
+	x.send("queue/a", "1")
+	d := k.next()
+	require.NoError(t, x.core.sub.ForceReconnect())
+	x.send("queue/a", "2")
+	x.send("queue/w/1", "3")
+	require.Equal(t, "2", string(k.next().Body))
+	require.Equal(t, "3", string(wild.next().Body))
+	x.settles(d, nil)
 }
 
 func TestQueueGoesOnWhenTheCoresConsumerIsLost(t *testing.T) {
@@ -356,4 +392,126 @@ func TestAskerAnswersEachQuestionOnce(t *testing.T) {
 	require.ErrorIs(t, <-late, errTimeout)
 	require.ErrorIs(t, ask("$JS.API.INFO", soon), nats.ErrConnectionClosed)
 	require.Empty(t, late)
+}
+
+func TestQueuesOfAnyName(t *testing.T) {
+	x := startQueues(t, defaultPace)
+	wild := x.taker(10)
+	require.NoError(t, x.wait(func(done func(error)) { x.joinQueues(wild.consumer, "queue/w/#", done) }))
+	for _, name := range []string{
+		"a b", "a.b*c>d=", "/", "//x/", "é/\u00a0", "$x", "q-1", strings.Repeat("long/", 2000), "\u007f",
+	} {
+		x.send("queue/"+name, name)
+		d := x.on("queue/"+name, 1).next()
+		require.Equal(t, name, string(d.Body))
+		require.Equal(t, "queue/"+name, d.Topic)
+
+		x.send("queue/w/"+name, name)
+		d = wild.next()
+		require.Equal(t, name, string(d.Body))
+		require.Equal(t, "queue/w/"+name, d.Topic)
+		x.settles(d, nil)
+	}
+	tooLong := "queue/" + strings.Repeat("x", mapping.MaxSubject)
+	require.Error(t, x.wait(func(done func(error)) { x.joinQueue(x.newConsumer(1, nil), tooLong, done) }))
+}
+
+func TestGatewaysShareAQueue(t *testing.T) {
+	x := startQueues(t, defaultPace)
+	y := openQueues(t, defaultPace, x.core, queueConfig(t))
+	here, there := x.on("queue/a", 1), y.on("queue/a", 1)
+	x.send("queue/a", numbers(1, 40)...)
+	got := map[*taker]int{}
+	for range 40 {
+		select {
+		case d := <-here.got:
+			got[here]++
+			x.settles(d, nil)
+		case d := <-there.got:
+			got[there]++
+			y.settles(d, nil)
+		case <-time.After(soon):
+			require.Fail(t, "no delivery")
+		}
+	}
+	require.GreaterOrEqual(t, got[here], 10)
+	require.GreaterOrEqual(t, got[there], 10)
+}
+
+// TestConsumersComeAndGo has clients of every kind at work at the same time:
+// whatever they do, each message is acknowledged by one of them in the end.
+func TestConsumersComeAndGo(t *testing.T) {
+	x := startQueues(t, hasty, func(c *Config) { c.Queues.MaxDeliver = 1000 })
+	const messages = 300
+	topics := []string{"queue/a", "queue/b"}
+	acked := make(chan string, 100*messages)
+	var clients sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for i := range 6 {
+		random := rand.New(rand.NewPCG(1, uint64(i)))
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				credit := 1 + random.IntN(10)
+				deliveries := make(chan *queued, 1000)
+				most := atomic.Int64{}
+				c := x.newConsumer(credit, func(d *queued) bool {
+					if most.Add(1) > int64(credit) {
+						t.Error("more than the credit")
+					}
+					deliveries <- d
+					return true
+				})
+				joined := func(error) {}
+				if i%3 == 0 {
+					x.joinQueues(c, "queue/+", joined)
+				} else {
+					x.joinQueue(c, topics[i%2], joined)
+				}
+				for range random.IntN(60) {
+					select {
+					case d := <-deliveries:
+						most.Add(-1)
+						switch body := string(d.Body); random.IntN(8) {
+						case 0:
+							d.settle(errRequeue, nil)
+						case 1:
+							d.settle(errReturned, nil)
+						case 2:
+							most.Add(1) // it leaves with it
+						default:
+							d.settle(nil, func(err error) {
+								if err == nil {
+									acked <- body
+								}
+							})
+						}
+					case <-time.After(5 * time.Millisecond):
+					}
+				}
+				left := make(chan struct{})
+				x.leave(c, random.IntN(2) == 0, func() { close(left) })
+				<-left
+			}
+		})
+	}
+	for _, n := range numbers(1, messages) {
+		for _, topic := range topics {
+			x.send(topic, topic+n)
+		}
+	}
+	x.eventually("all is acknowledged", func() bool { return x.depth() == 0 })
+	cancel()
+	clients.Wait()
+	close(acked)
+	got := make(map[string]int)
+	for body := range acked {
+		got[body]++
+	}
+	require.Len(t, got, 2*messages)
+	for body, n := range got {
+		require.Equal(t, 1, n, body)
+	}
+	require.Zero(t, x.stats().Unsettled)
+	require.Zero(t, x.stats().Consumers)
 }

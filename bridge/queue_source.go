@@ -296,22 +296,7 @@ func (s *source) look(now time.Time, back bool) {
 			keep = append(keep, d.reply)
 		}
 	}
-	var late []*queued
-	for _, d := range s.waiting {
-		if now.Sub(d.since) > q.pace.hold {
-			late = append(late, d)
-		}
-	}
-	if len(late) > 0 {
-		q.counters.returned.Add(uint64(len(late)))
-		s.overdrawn = true
-		if s.excess() && !s.running {
-			s.running = true
-			s.cancel()
-			s.running = false
-		}
-		s.giveBack(late, 0, nil)
-	}
+	s.returnLate(now)
 	if s.outstanding > 0 && (back || now.Sub(s.heard) > 2*q.pace.beat+q.pace.tick) {
 		s.lost = true
 	}
@@ -323,10 +308,32 @@ func (s *source) look(now time.Time, back bool) {
 	}
 	s.run()
 	q.mu.Unlock()
+	defer q.mu.Lock()
 	for _, reply := range keep {
 		q.publishTo(reply, ackProgress)
 	}
-	q.mu.Lock()
+}
+
+// returnLate gives back what has waited for a member's room for too long:
+// another gateway may have some. q.mu is held, and released for a while.
+func (s *source) returnLate(now time.Time) {
+	late := func(d *queued) bool { return now.Sub(d.since) > s.q.pace.hold }
+	if s.running || !slices.ContainsFunc(s.waiting, late) {
+		return
+	}
+	if s.excess() { // or it would come straight back
+		s.running = true
+		s.cancel()
+		s.running = false
+	}
+	var list []*queued
+	for _, d := range s.waiting {
+		if late(d) {
+			list = append(list, d)
+		}
+	}
+	s.q.counters.returned.Add(uint64(len(list)))
+	s.giveBack(list, 0, nil)
 }
 
 // idle reports whether only wildcards consume the queue, and nothing was sent

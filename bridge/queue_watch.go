@@ -23,6 +23,7 @@ type watch struct {
 
 	// Guarded by q.mu.
 	closed    bool
+	joining   int
 	subs      []*nats.Subscription
 	consumers []*consumer
 	known     map[string]*source // by subject
@@ -43,22 +44,29 @@ func (q *queues) joinQueues(c *consumer, filter string, done func(error)) {
 		q.watches[filter] = w
 		q.work.Go(w.open)
 	}
-	w.consumers = append(w.consumers, c)
-	c.watches = append(c.watches, w)
-	c.joining++
-	q.work.Go(func() {
-		<-w.opened
-		done(w.err)
-		q.mu.Lock()
-		c.joining--
-		q.mu.Unlock()
-		if w.err != nil {
-			w.remove(c)
-			return
-		}
-		w.list()
-	})
+	w.joining++
+	q.work.Go(func() { w.admit(c, done) })
 	q.mu.Unlock()
+}
+
+// admit makes c one of the consumers when the watch is open.
+func (w *watch) admit(c *consumer, done func(error)) {
+	<-w.opened
+	done(w.err)
+	q := w.q
+	q.mu.Lock()
+	w.joining--
+	in := w.err == nil && !c.left
+	if in {
+		w.consumers = append(w.consumers, c)
+		c.watches = append(c.watches, w)
+	}
+	q.mu.Unlock()
+	if in {
+		w.list()
+	} else {
+		w.remove(c)
+	}
 }
 
 func (w *watch) open() {
@@ -99,7 +107,7 @@ func (w *watch) remove(c *consumer) {
 	q := w.q
 	q.mu.Lock()
 	w.consumers = slices.DeleteFunc(w.consumers, func(other *consumer) bool { return other == c })
-	last := len(w.consumers) == 0 && !w.closed
+	last := len(w.consumers)+w.joining == 0 && !w.closed
 	if last {
 		w.closed = true
 		delete(q.watches, w.filter)
@@ -159,7 +167,7 @@ func (w *watch) found(subject string) {
 		return
 	}
 	q.mu.Lock()
-	consumers := slices.DeleteFunc(slices.Clone(w.consumers), func(c *consumer) bool { return c.joining > 0 })
+	consumers := slices.Clone(w.consumers)
 	q.mu.Unlock()
 	for _, c := range consumers {
 		q.joinQueue(c, topic, func(err error) {
