@@ -60,7 +60,7 @@ class Party:
     def quiet(self):
         """Nothing is on its way: what we send ourselves comes first."""
         self.subscribe(root + "/quiet", 1)
-        self.client.publish(root + "/quiet", "quiet", qos=1)
+        self.publish(root + "/quiet", "quiet", qos=1)
         self.message(root + "/quiet", b"quiet")
 
     def end(self):
