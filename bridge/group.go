@@ -118,6 +118,7 @@ func (q *queues) joinLive(c *consumer, group, filter string) error {
 			g.remove(c)
 			return fmt.Errorf("subscribe to %s: %w", filter, err)
 		}
+		_ = sub.SetPendingLimits(livePending, livePendingBytes)
 		q.mu.Lock()
 		g.subs = append(g.subs, sub)
 		gone := len(g.members) == 0

@@ -51,7 +51,6 @@ type queues struct {
 	append   *appender
 	table    *mapping.Table
 	cfg      Queues
-	gateway  string
 	log      *slog.Logger
 	pace     pace
 	alone    bool // no other gateway can consume from this core
@@ -88,13 +87,13 @@ type attemptKey struct {
 	seq              uint64
 }
 
-func newQueues(c *core, a *appender, table *mapping.Table, cfg Queues, gateway string, log *slog.Logger) *queues {
-	return newQueuesAt(defaultPace, c, a, table, cfg, gateway, log)
+func newQueues(c *core, a *appender, table *mapping.Table, cfg Queues, _ string, log *slog.Logger) *queues {
+	return newQueuesAt(defaultPace, c, a, table, cfg, log)
 }
 
-func newQueuesAt(p pace, c *core, a *appender, table *mapping.Table, cfg Queues, gateway string, log *slog.Logger) *queues {
+func newQueuesAt(p pace, c *core, a *appender, table *mapping.Table, cfg Queues, log *slog.Logger) *queues {
 	q := &queues{
-		core: c, append: a, table: table, cfg: cfg, gateway: gateway, log: log, pace: p,
+		core: c, append: a, table: table, cfg: cfg, log: log, pace: p,
 		alone: c.server != nil && c.cfg.Cluster.Listen == "",
 		asks:  newAsker(c.sub), policies: newQueuePolicies(c.names, cfg),
 		slot:    make(chan struct{}, 16),

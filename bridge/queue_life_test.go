@@ -174,6 +174,22 @@ func TestWildcardJoinsQueuesAsTheyAppear(t *testing.T) {
 	require.Zero(t, x.stats().Sources)
 }
 
+func TestLaterWildcardJoinsQueuesThatAreEmpty(t *testing.T) {
+	x := startQueues(t, defaultPace)
+	join := func() *taker {
+		k := x.taker(1)
+		require.NoError(t, x.wait(func(done func(error)) { x.joinQueues(k.consumer, "queue/a/+", done) }))
+		return k
+	}
+	one := join()
+	x.send("queue/a/1", "1")
+	x.settles(one.next(), nil)
+	two := join()
+	x.eventually("it is known to the watch", func() bool { x.mu.Lock(); defer x.mu.Unlock(); return len(two.watches) > 0 })
+	x.send("queue/a/1", "2", "3")
+	require.ElementsMatch(t, []string{"2", "3"}, bodies([]*queued{one.next(), two.next()}))
+}
+
 func TestWildcardSharesOnePrefetch(t *testing.T) {
 	x := startQueues(t, hasty)
 	for _, topic := range []string{"queue/a/1", "queue/a/2", "queue/a/3"} {

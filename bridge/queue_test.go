@@ -69,7 +69,7 @@ func openQueues(t testing.TB, p pace, c *core, cfg Config) *queueTest {
 	t.Cleanup(a.close)
 	table, err := mapping.New(mapping.Options{QueueRoot: cfg.Queues.Root})
 	require.NoError(t, err)
-	q := newQueuesAt(p, c, a, table, cfg.Queues, "test", c.log)
+	q := newQueuesAt(p, c, a, table, cfg.Queues, c.log)
 	x := &queueTest{t, q}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), soon)

@@ -22,8 +22,7 @@ type watch struct {
 	err    error
 
 	// Guarded by q.mu.
-	closed    bool
-	joining   int
+	joining   int // consumers that wait for opened
 	subs      []*nats.Subscription
 	consumers []*consumer
 	known     map[string]*source // by subject
@@ -60,6 +59,7 @@ func (w *watch) admit(c *consumer, done func(error)) {
 	if in {
 		w.consumers = append(w.consumers, c)
 		c.watches = append(c.watches, w)
+		clear(w.known) // c has joined none of them
 	}
 	q.mu.Unlock()
 	if in {
@@ -86,6 +86,7 @@ func (w *watch) open() {
 			if sub, err = q.core.sub.Subscribe(f, w.see); err != nil {
 				break
 			}
+			_ = sub.SetPendingLimits(livePending, livePendingBytes)
 			q.mu.Lock()
 			w.subs = append(w.subs, sub)
 			q.mu.Unlock()
@@ -107,17 +108,13 @@ func (w *watch) remove(c *consumer) {
 	q := w.q
 	q.mu.Lock()
 	w.consumers = slices.DeleteFunc(w.consumers, func(other *consumer) bool { return other == c })
-	last := len(w.consumers)+w.joining == 0 && !w.closed
-	if last {
-		w.closed = true
+	var subs []*nats.Subscription
+	if len(w.consumers)+w.joining == 0 && q.watches[w.filter] == w {
 		delete(q.watches, w.filter)
+		subs = w.subs
 	}
 	q.mu.Unlock()
-	if !last {
-		return
-	}
-	<-w.opened
-	for _, sub := range w.subs {
+	for _, sub := range subs {
 		_ = sub.Unsubscribe()
 	}
 }
@@ -126,7 +123,7 @@ func (w *watch) remove(c *consumer) {
 func (w *watch) see(m *nats.Msg) {
 	q := w.q
 	q.mu.Lock()
-	if s := w.known[m.Subject]; s != nil && !s.closed && len(s.members) > 0 {
+	if s := w.known[m.Subject]; s != nil && !s.closed && len(s.members)+s.joining > 0 {
 		s.quietSince = time.Now()
 		q.mu.Unlock()
 		return
