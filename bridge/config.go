@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -110,6 +111,11 @@ func (c Config) Validate() error {
 	check(isToken(n.Prefix), "nats.prefix: %q: use lower case letters, digits, - and _", n.Prefix)
 	check(n.Patience >= time.Second, "nats.patience: %s is below 1s", n.Patience)
 	check(n.GiveUp >= n.Patience, "nats.give_up: %s is below nats.patience", n.GiveUp)
+	check(n.Listen == "" || n.User != "" || loopback(n.Listen),
+		"nats.listen: %s is not a loopback address: set nats.user and nats.password", n.Listen)
+	check(n.Listen == "" || n.URL == "", "nats.listen: it opens the embedded core, and nats.url names another one")
+	check(n.Cluster.Listen == "" && len(n.Cluster.Routes) == 0,
+		"nats.cluster: embedded cores cannot form a cluster yet; let the gateways share an external one (nats.url)")
 	check(c.LogRetention.Age >= time.Minute, "log_retention.age: %s is below 1m", c.LogRetention.Age)
 	check(c.LogRetention.Bytes >= 0, "log_retention.bytes: %d is negative", c.LogRetention.Bytes)
 	check(mapping.ValidTopic(c.Queues.Root) == nil && !strings.HasPrefix(c.Queues.Root, "$"),
@@ -134,4 +140,13 @@ func (c Config) Validate() error {
 
 func isToken(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 const (
@@ -40,7 +43,9 @@ type core struct {
 	pub    *nats.Conn
 	sub    *nats.Conn
 	js     jetstream.JetStream // on sub
-	names  names
+
+	user, password string // of our connections to an embedded server that others may use
+	names          names
 }
 
 // names spells every stream, bucket and subject root that is ours.
@@ -111,11 +116,14 @@ func (c *core) embed() error {
 		c.cfg.MaxStore = (free + diskUsage(store)) / 4 * 3
 	}
 	opts := &server.Options{
-		ServerName: "causeway", DontListen: true, NoSigs: true, NoSystemAccount: false,
+		ServerName: "causeway", DontListen: true, NoSigs: true,
 		JetStream: true, StoreDir: store, JetStreamMaxStore: c.cfg.MaxStore,
 		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
 		MaxPayload:      32 << 20, MaxPending: 512 << 20, MaxControlLine: maxControlLine,
 		SyncInterval: time.Second, SyncAlways: c.cfg.Sync == "always",
+	}
+	if err := c.openToNatives(opts); err != nil {
+		return err
 	}
 	if c.server, err = server.NewServer(opts); err != nil {
 		return fmt.Errorf("embedded NATS: %w", err)
@@ -125,6 +133,48 @@ func (c *core) embed() error {
 	if !c.server.ReadyForConnections(startTimeout) {
 		return fmt.Errorf("nats.store: the embedded core did not start on %s within %s; see the log above", store, startTimeout)
 	}
+	return nil
+}
+
+// openToNatives lets native NATS applications in, when nats.listen says so.
+// They may not write what only gateways write.
+func (c *core) openToNatives(opts *server.Options) error {
+	if c.cfg.Listen == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(c.cfg.Listen)
+	if err == nil {
+		opts.Port, err = strconv.Atoi(port)
+	}
+	if err != nil {
+		return fmt.Errorf("nats.listen: %q is not host:port: %w", c.cfg.Listen, err)
+	}
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	opts.Host, opts.DontListen = host, false
+	n := c.names
+	var ours []string
+	for _, root := range []string{n.live(), n.durable(), n.retainedRoot(), n.temp()} {
+		ours = append(ours, root+".>", root+"$.>")
+	}
+	ours = append(ours, n.timer()+".>", n.due(), n.prefix+".m.>", "$KV."+n.sessions()+".>")
+	streams := []string{n.log(), n.retained(), n.timers(), "KV_" + n.sessions()}
+	for shard := range queueShards {
+		streams = append(streams, n.queue(shard))
+	}
+	for _, stream := range streams {
+		ours = append(ours, "$JS.API.STREAM.*."+stream, "$JS.API.STREAM.MSG.DELETE."+stream)
+	}
+	c.user, c.password = "causeway", nuid.Next()
+	native := &server.User{Username: c.cfg.User, Password: c.cfg.Password, Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Deny: ours},
+	}}
+	if native.Username == "" {
+		native.Username = "native"
+		opts.NoAuthUser = native.Username
+	}
+	opts.Users = []*server.User{{Username: c.user, Password: c.password}, native}
 	return nil
 }
 
@@ -183,7 +233,7 @@ func (c *core) connect(purpose string) (*nats.Conn, error) {
 		nats.ReconnectHandler(func(*nats.Conn) { c.log.Info("core connection is back", "connection", purpose) }),
 	}
 	if c.server != nil {
-		opts = append(opts, nats.InProcessServer(c.server))
+		opts = append(opts, nats.InProcessServer(c.server), nats.UserInfo(c.user, c.password))
 	}
 	for _, o := range []struct {
 		set bool
@@ -191,7 +241,7 @@ func (c *core) connect(purpose string) (*nats.Conn, error) {
 	}{
 		{c.cfg.Credentials != "", func() nats.Option { return nats.UserCredentials(c.cfg.Credentials) }},
 		{c.cfg.Token != "", func() nats.Option { return nats.Token(c.cfg.Token) }},
-		{c.cfg.User != "", func() nats.Option { return nats.UserInfo(c.cfg.User, c.cfg.Password) }},
+		{c.cfg.User != "" && c.server == nil, func() nats.Option { return nats.UserInfo(c.cfg.User, c.cfg.Password) }},
 		{c.cfg.CA != "", func() nats.Option { return nats.RootCAs(c.cfg.CA) }},
 		{c.cfg.Cert != "", func() nats.Option { return nats.ClientCert(c.cfg.Cert, c.cfg.Key) }},
 	} {

@@ -218,7 +218,7 @@ func (r *retained) decode(m *nats.Msg) (record, error) {
 	if err != nil || len(m.Data) == 0 {
 		return rec, err
 	}
-	if rec.msg, err = newMessage(topic, m); err != nil {
+	if rec.msg, err = newStored(topic, m); err != nil {
 		return rec, err
 	}
 	rec.msg.seq = rec.place.seq
