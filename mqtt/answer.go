@@ -88,8 +88,8 @@ func (c *conn) answer(kind answerKind, id uint16, err *Error) {
 
 // allow takes what the broker says to an answer. Any goroutine.
 func (c *conn) allow(number uint64, err error) {
-	var refusal *Error
-	if err != nil && !errors.As(err, &refusal) {
+	refusal, ok := errors.AsType[*Error](err)
+	if err != nil && !ok {
 		refusal = &Error{Reason: packet.UnspecifiedError, Err: err}
 	}
 	c.mu.Lock()
@@ -117,7 +117,11 @@ func (c *conn) sendAnswer(a answer) bool {
 	refused := a.err != nil && a.err.Reason >= packet.UnspecifiedError
 	if a.err != nil {
 		out.Reason, out.ReasonString = a.err.Reason, c.text(a.err)
-		if (a.kind == sendPuback || a.kind == sendPubrec) && !out.Reason.ValidIn(&packet.Puback{}) {
+		publish := a.kind == sendPuback || a.kind == sendPubrec
+		if refused && publish {
+			c.server.counters.publishesRefused.Add(1)
+		}
+		if publish && !out.Reason.ValidIn(&packet.Puback{}) {
 			out.Reason = packet.UnspecifiedError
 		}
 	}

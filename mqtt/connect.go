@@ -151,8 +151,8 @@ func checkWill(w *packet.Will) error {
 // refuse answers a CONNECT with err and returns it.
 func (c *conn) refuse(err error) error {
 	c.server.counters.refused.Add(1)
-	var e *Error
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
 		e = &Error{Reason: packet.UnspecifiedError, Err: err}
 	}
 	switch e.Reason {

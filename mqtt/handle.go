@@ -49,14 +49,16 @@ func (c *conn) handlePublish(ctx context.Context, p *packet.Publish) error {
 	if len(p.Properties.Identifiers) > 0 {
 		return &Error{Reason: packet.ProtocolError, Text: "PUBLISH of a client with a subscription identifier [MQTT-3.3.4-6]"}
 	}
-	c.server.counters.published.Add(1)
 	var refusal *Error
 	if f := p.Properties.PayloadFormat; f != nil && *f == 1 && !utf8.Valid(p.Payload) {
 		refusal = &Error{Reason: packet.PayloadFormatInvalid}
 	}
 	if p.QoS == 0 {
+		c.server.counters.published.Add(1)
 		if refusal == nil {
 			c.session.Publish(ctx, p, nil)
+		} else {
+			c.server.counters.publishesRefused.Add(1)
 		}
 		return nil
 	}
@@ -73,6 +75,7 @@ func (c *conn) handlePublish(ctx context.Context, p *packet.Publish) error {
 		c.answer(sendPubrecAgain, p.PacketID, nil)
 		return nil
 	}
+	c.server.counters.published.Add(1)
 	kind := sendPuback
 	if p.QoS == 2 {
 		kind = sendPubrec

@@ -41,8 +41,8 @@ type Stats struct {
 	PacketsSent      int64
 	BytesReceived    int64
 	BytesSent        int64
-	Published        int64 // PUBLISH handed to the broker
-	PublishesRefused int64 // of them, refused by it
+	Published        int64 // messages received
+	PublishesRefused int64 // of them, refused; at QoS 0 the broker does not say
 	Delivered        int64 // PUBLISH sent
 	Denied           int64 // deliveries refused because there was no room
 	Undeliverable    int64 // deliveries dropped, most because they exceed the client's Maximum Packet Size

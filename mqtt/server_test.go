@@ -47,6 +47,37 @@ func TestP1PublishAtEachQoSReachesASubscriber(t *testing.T) {
 	}
 }
 
+func TestStatsCountWhatHappens(t *testing.T) {
+	b := newFakeBroker()
+	b.publish = func(p *packet.Publish, done func(error)) {
+		if p.QoS > 0 {
+			done(map[packet.QoS]error{2: &Error{Reason: packet.QuotaExceeded}}[p.QoS])
+		}
+	}
+	s, address, stop := serveUntil(t, b)
+	w := dialWire(t, address, packet.V5)
+	w.join(&packet.Connect{ClientID: "c", CleanStart: true})
+	again := publish(2, 2)
+	again.Dup = true
+	w.send(publish(0, 0), publish(1, 1), publish(2, 2), again)
+	refused := &packet.Pubrec{Answer: packet.Answer{PacketID: 2, Reason: packet.QuotaExceeded}}
+	w.expect(&packet.Puback{Answer: acks(1)}, refused, refused)
+	session := <-b.connected
+	require.True(t, session.peer.Offer(Delivery{Message: message("a", "x"), Attempt: 1}))
+	w.expect(&packet.Publish{Topic: "a", Payload: []byte("x")})
+	require.Equal(t, int64(1), s.Stats().Connections)
+	require.Equal(t, int64(1), s.Stats().Clients)
+	w.send(&packet.Disconnect{})
+	<-session.ended
+	w.nc.Close()
+	stop()
+	got := s.Stats()
+	require.Positive(t, got.BytesReceived)
+	require.Positive(t, got.BytesSent)
+	got.BytesReceived, got.BytesSent = 0, 0
+	require.Equal(t, Stats{Accepted: 1, PacketsReceived: 6, PacketsSent: 5, Published: 4, PublishesRefused: 2, Delivered: 1}, got)
+}
+
 func TestServeReturnsWhenTheListenerIsClosed(t *testing.T) {
 	l := listen(t)
 	b := newFakeBroker()

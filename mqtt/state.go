@@ -25,7 +25,7 @@ type State struct {
 
 	limit    int // publishes that may be unanswered; 0: no limit
 	open     int // of them, received on this connection
-	received map[uint16]receipt
+	received map[uint16]inbound
 }
 
 // sent is a delivery in flight.
@@ -45,16 +45,16 @@ const (
 	awaitPubcomp
 )
 
-// receipt is a QoS 2 publish whose identifier is in use.
-type receipt struct {
-	stage   receiptStage
+// inbound is a QoS 2 publish whose identifier is in use.
+type inbound struct {
+	stage   inboundStage
 	counted bool // it is one of open
 }
 
-type receiptStage uint8
+type inboundStage uint8
 
 const (
-	publishing receiptStage = iota // the broker has not yet answered
+	publishing inboundStage = iota // the broker has not yet answered
 	awaitPubrel
 	forgetting // PUBREL came, the broker has not yet persisted that
 )
@@ -233,9 +233,9 @@ func (s *State) Receive(id uint16, qos packet.QoS) (Receipt, error) {
 	s.open++
 	if qos == 2 {
 		if s.received == nil {
-			s.received = make(map[uint16]receipt)
+			s.received = make(map[uint16]inbound)
 		}
-		s.received[id] = receipt{publishing, true}
+		s.received[id] = inbound{publishing, true}
 	}
 	return Fresh, nil
 }
@@ -276,7 +276,7 @@ func (s *State) Forget(id uint16) (Receipt, error) {
 // Forgotten notes that PUBCOMP is sent.
 func (s *State) Forgotten(id uint16) { s.forget(id, s.received[id]) }
 
-func (s *State) forget(id uint16, r receipt) {
+func (s *State) forget(id uint16, r inbound) {
 	if r.counted {
 		s.open--
 	}
@@ -348,9 +348,9 @@ func (s *State) Restore(b []byte) error {
 		s.kept[binary.BigEndian.Uint64(b)] = id
 		b = b[10:]
 	}
-	s.received = make(map[uint16]receipt, len(b)/2)
+	s.received = make(map[uint16]inbound, len(b)/2)
 	for ; len(b) > 0; b = b[2:] {
-		s.received[binary.BigEndian.Uint16(b)] = receipt{stage: awaitPubrel}
+		s.received[binary.BigEndian.Uint16(b)] = inbound{stage: awaitPubrel}
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ type stateModel struct {
 	counts map[uint16]bool // takes room in the window
 	kept   map[uint64]uint16
 
-	receipts map[uint16]receiptStage
+	receipts map[uint16]inboundStage
 	counted  map[uint16]bool
 	open     int // publishes at QoS 1 that are unanswered
 }
@@ -30,7 +30,7 @@ func newStateModel(window, limit int) *stateModel {
 	return &stateModel{
 		state: NewState(window, limit), window: window, limit: limit,
 		tokens: map[uint16]uint64{}, stages: map[uint16]stage{}, counts: map[uint16]bool{}, kept: map[uint64]uint16{},
-		receipts: map[uint16]receiptStage{}, counted: map[uint16]bool{},
+		receipts: map[uint16]inboundStage{}, counted: map[uint16]bool{},
 	}
 }
 
@@ -193,7 +193,7 @@ func TestStateKeepsTheRulesOfPacketIdentifiers(t *testing.T) {
 					require.ErrorIs(t, err, errReused)
 				case known:
 					require.NoError(t, err)
-					require.Equal(t, map[receiptStage]Receipt{publishing: Pending, awaitPubrel: Repeated}[stage], receipt)
+					require.Equal(t, map[inboundStage]Receipt{publishing: Pending, awaitPubrel: Repeated}[stage], receipt)
 				case m.limit > 0 && m.unanswered() >= m.limit:
 					require.ErrorIs(t, err, errWindow)
 				default:
