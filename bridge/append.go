@@ -12,12 +12,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// appendWindow is how many appends may wait for the core's answer at once. A
-// caller that would exceed it waits: back-pressure for whoever reads a socket.
-const appendWindow = 16384
+const (
+	// appendWindow is how many appends may wait for the core's answer at
+	// once. A caller that would exceed it waits: back-pressure for whoever
+	// reads a socket.
+	appendWindow = 8192
+	// appendSlots leaves room for the appends that completions of those make.
+	appendSlots = 2 * appendWindow
+)
 
-// errTimeout is an append the core did not answer within nats.patience.
-var errTimeout = errors.New("the core did not answer in time")
+var (
+	// errTimeout is an append the core did not answer within nats.patience.
+	errTimeout = errors.New("the core did not answer in time")
+	errBusy    = errors.New("the core is behind with its answers")
+)
 
 // appender publishes to streams without waiting: acknowledgements come back on
 // one subscription, are matched by number and completed by one goroutine.
@@ -34,7 +42,7 @@ type appender struct {
 	room    sync.Cond
 	next    uint64 // number of the next append
 	oldest  uint64 // every number below it has completed
-	pending [appendWindow]pendingAppend
+	pending [appendSlots]pendingAppend
 }
 
 // pendingAppend is one slot of the window, used by number modulo its size.
@@ -46,7 +54,7 @@ type pendingAppend struct {
 func newAppender(nc *nats.Conn, patience time.Duration) (*appender, error) {
 	a := &appender{
 		nc: nc, inbox: nats.NewInbox() + ".", patience: patience,
-		answers: make(chan *nats.Msg, appendWindow), stop: make(chan struct{}), done: make(chan struct{}),
+		answers: make(chan *nats.Msg, appendSlots), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	a.room.L = &a.mu
 	var err error
@@ -59,16 +67,33 @@ func newAppender(nc *nats.Conn, patience time.Duration) (*appender, error) {
 
 // append publishes a message to a stream. done is called once, from another
 // goroutine, with its sequence when the stream has it. Appends of one caller
-// are stored in the order of the calls. It waits while the window is full.
+// are stored in the order of the calls. It waits while the window is full, and
+// so must not be called by a done.
 func (a *appender) append(m *nats.Msg, done func(seq uint64, err error)) {
-	now := time.Now()
 	a.mu.Lock()
-	for a.next-a.oldest == appendWindow {
+	for a.next-a.oldest >= appendWindow {
 		a.room.Wait()
 	}
+	a.publish(m, done)
+}
+
+// appendNext is append for what follows from a done: it never waits.
+func (a *appender) appendNext(m *nats.Msg, done func(seq uint64, err error)) {
+	a.mu.Lock()
+	if a.next-a.oldest == appendSlots {
+		a.mu.Unlock()
+		done(0, errBusy)
+		return
+	}
+	a.publish(m, done)
+}
+
+// publish takes the next slot. The mutex is held, and released.
+func (a *appender) publish(m *nats.Msg, done func(seq uint64, err error)) {
+	now := time.Now()
 	n := a.next
 	a.next++
-	a.pending[n%appendWindow] = pendingAppend{done, now}
+	a.pending[n%appendSlots] = pendingAppend{done, now}
 	a.mu.Unlock()
 
 	m.Reply = a.inbox + strconv.FormatUint(n, 36)
@@ -105,10 +130,10 @@ func (a *appender) finish(n, seq uint64, err error) {
 		a.mu.Unlock()
 		return // answered after it had timed out
 	}
-	slot := &a.pending[n%appendWindow]
+	slot := &a.pending[n%appendSlots]
 	done := slot.done
 	slot.done = nil
-	for a.oldest < a.next && a.pending[a.oldest%appendWindow].done == nil {
+	for a.oldest < a.next && a.pending[a.oldest%appendSlots].done == nil {
 		a.oldest++
 	}
 	a.mu.Unlock()
@@ -123,7 +148,7 @@ func (a *appender) expire(now time.Time) {
 	var late []uint64
 	a.mu.Lock()
 	for n := a.oldest; n < a.next; n++ {
-		p := &a.pending[n%appendWindow]
+		p := &a.pending[n%appendSlots]
 		if p.done == nil {
 			continue
 		}

@@ -30,12 +30,13 @@ type mqttSession struct {
 	topics  *subscriber
 
 	// Owned by the connection's reader, and by Close after it.
-	filters  map[string]*mqttFilter // by filter as subscribed, with $share
-	recorded bool                   // it has records
-	kept     bool                   // it outlives its connection
-	epoch    uint64
-	expiry   time.Duration
-	chunks   int // of subscriptions, written
+	filters   map[string]*mqttFilter // by filter as subscribed, with $share
+	publishes sync.WaitGroup         // not yet stored; a SUBSCRIBE comes after them
+	recorded  bool                   // it has records
+	kept      bool                   // it outlives its connection
+	epoch     uint64
+	expiry    time.Duration
+	chunks    int // of subscriptions, written
 
 	mu        sync.Mutex
 	noLocal   int                // subscriptions with No Local: publishes carry the client then
@@ -237,7 +238,11 @@ func (s *mqttSession) Publish(_ context.Context, p *packet.Publish, done func(er
 		e.Origin.Client = s.client
 	}
 	s.mu.Unlock()
-	s.b.publish(e, func(err error) { finish(done, mqttError(err)) })
+	s.publishes.Add(1)
+	s.b.publish(e, func(err error) {
+		s.publishes.Done()
+		finish(done, mqttError(err))
+	})
 }
 
 func finish(done func(error), err error) {

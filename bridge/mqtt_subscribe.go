@@ -20,6 +20,7 @@ const filterChunk = 64 << 10
 // Subscribe opens subscriptions; done comes when they are in force and, for a
 // session that outlives its connection, written.
 func (s *mqttSession) Subscribe(_ context.Context, p *packet.Subscribe, done func([]packet.ReasonCode)) {
+	s.publishes.Wait()
 	reasons := make([]packet.ReasonCode, len(p.Filters))
 	var opened []*mqttFilter
 	var wait sync.WaitGroup

@@ -100,7 +100,7 @@ const maxRevisions = 100_000
 // is wrong costs a look-up.
 func (r *retained) write(topic string, w *retainedWrite, revision uint64) {
 	w.msg.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(revision, 10)}
-	r.b.append.append(w.msg, func(seq uint64, err error) {
+	r.b.append.appendNext(w.msg, func(seq uint64, err error) {
 		if errorCode(err) != errLastSequence {
 			r.wrote(topic, w, seq, err)
 			return

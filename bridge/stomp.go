@@ -28,7 +28,8 @@ type stompSession struct {
 	temp *tempOwner // made when it is first needed; owned by the reader
 
 	// Owned by the connection's reader, and by Close after it.
-	subs map[*stomp.Subscription]*stompSubscription
+	subs      map[*stomp.Subscription]*stompSubscription
+	publishes sync.WaitGroup // not yet stored; a SUBSCRIBE comes after them
 
 	mu         sync.Mutex
 	deliveries map[uint64]stompDelivery // unsettled, by token
@@ -82,7 +83,11 @@ func (s *stompSession) Send(_ context.Context, f *frame.Frame, done func(error))
 		done(err)
 		return
 	}
-	s.b.publish(e, func(err error) { done(stompError(err)) })
+	s.publishes.Add(1)
+	s.b.publish(e, func(err error) {
+		s.publishes.Done()
+		done(stompError(err))
+	})
 }
 
 // stompError gives an error of the bridge the words of an ERROR frame.

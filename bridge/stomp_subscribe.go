@@ -18,6 +18,7 @@ func (s *stompSession) Subscribe(_ context.Context, of *stomp.Subscription, done
 		done(&stomp.Error{Message: "invalid destination", Detail: err.Error()})
 		return
 	}
+	s.publishes.Wait()
 	sub := &stompSubscription{s: s, of: of}
 	if group := of.Header.Value("group"); group != "" && filter.Kind == mapping.Topic && filter.Group == "" {
 		filter.Group = group
@@ -61,7 +62,8 @@ func (s *stompSession) opened(sub *stompSubscription) {
 
 func (s *stompSession) newSubscriber(sub *stompSubscription) *subscriber {
 	return &subscriber{
-		b: s.b, name: s.name, sink: sub, window: sub.of.Prefetch, untold: sub.of.Ack == stomp.AckAuto,
+		b: s.b, name: s.name, sink: sub, window: sub.of.Prefetch,
+		untold: sub.of.Ack == stomp.AckAuto || sub.of.Prefetch == 0, // nothing waits for an acknowledgement
 	}
 }
 
@@ -164,7 +166,7 @@ func (sub *stompSubscription) close(clean bool, done func()) {
 // offer gives the client a message to a topic.
 func (sub *stompSubscription) offer(d delivery) bool {
 	out := stomp.Delivery{
-		Message: d.msg.forSTOMP(sub.s.b), Subscription: sub.of, Attempt: d.attempt, Retained: d.retained,
+		Message: d.msg.forSTOMP(sub.s.b), Subscription: sub.of, Attempt: d.attempt, Retained: d.retained, Copy: true,
 	}
 	if d.token != 0 {
 		out.Token = sub.s.token(stompDelivery{sub: sub, seq: d.token})
