@@ -34,6 +34,7 @@ type conn struct {
 	server *Server
 	nc     net.Conn
 	end    context.CancelCauseFunc // why the connection ends: the first call counts
+	debug  bool                    // packets are logged
 
 	// Owned by the reader; what CONNECT sets is read by others once phase is open.
 	in        *packet.Reader
@@ -85,6 +86,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		deadline:  time.Now().Add(s.Config.ConnectTimeout),
 	}
 	c.room.L = &c.mu
+	c.debug = c.log.Enabled(context.Background(), slog.LevelDebug)
 	c.aliases.max = s.Config.TopicAliasMax
 	c.in = packet.NewReader((*source)(c), min(s.Config.MaxMessage, maxConnectPacket))
 	return c
@@ -151,6 +153,9 @@ func (c *conn) readLoop(ctx context.Context) error {
 			return c.readError(err)
 		}
 		c.server.counters.packetsReceived.Add(1)
+		if c.debug {
+			c.trace(p)
+		}
 		if err := c.handle(ctx, p); err != nil {
 			return err
 		}
@@ -158,6 +163,15 @@ func (c *conn) readLoop(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// trace logs a packet the client has sent.
+func (c *conn) trace(p packet.Packet) {
+	log := c.log.With("packet", fmt.Sprintf("%T", p))
+	if p, ok := p.(*packet.Publish); ok {
+		log = log.With("packet_id", p.PacketID, "topic", p.Topic, "size_bytes", len(p.Payload))
+	}
+	log.Debug("packet received")
 }
 
 // readError says what a failed read means for the client.
