@@ -8,7 +8,6 @@ type counters struct {
 	dropped       atomic.Uint64
 	expired       atomic.Uint64
 	trimmed       atomic.Uint64
-	overdue       atomic.Uint64
 	retainIgnored atomic.Uint64
 	escaped       atomic.Uint64
 	reset         atomic.Uint64
@@ -20,7 +19,6 @@ type Stats struct {
 	Dropped       uint64 // copies at QoS 0 that a client had no room for
 	Expired       uint64 // messages not delivered because they had expired
 	Trimmed       uint64 // messages retention removed before a client read them, as far as known
-	Overdue       uint64 // deliveries taken as settled because a client without a window left too many open
 	RetainIgnored uint64 // messages to queues that asked to be retained
 	Escaped       uint64 // STOMP headers that no MQTT string can hold, sent escaped
 	Reset         uint64 // sessions whose position was not of this log
@@ -36,7 +34,6 @@ func (b *Bridge) Stats() Stats {
 		Dropped:       b.counters.dropped.Load(),
 		Expired:       b.counters.expired.Load(),
 		Trimmed:       b.counters.trimmed.Load(),
-		Overdue:       b.counters.overdue.Load(),
 		RetainIgnored: b.counters.retainIgnored.Load(),
 		Escaped:       b.counters.escaped.Load(),
 		Reset:         b.counters.reset.Load(),

@@ -11,9 +11,6 @@ const (
 	maxPending = 4096
 	// refillPending is when the scanner is asked for more.
 	refillPending = maxPending / 4
-	// maxUnsettled bounds what a subscriber without a window may leave
-	// unacknowledged; the oldest is then taken as settled, and counted.
-	maxUnsettled = 1000
 	// fetchBatch is how many missing bodies are read from the log at a time.
 	fetchBatch = 64
 )
@@ -47,7 +44,7 @@ type subscriber struct {
 	client string // origin of its own messages, for No Local
 	sink   sink
 	window int     // unsettled deliveries at most; 0: no window
-	untold bool    // deliveries are settled by being offered (STOMP ack:auto)
+	untold bool    // deliveries are settled by being offered (STOMP ack:auto, or no window)
 	only   *target // of a temporary destination: who gets what take is given
 
 	mu      sync.Mutex
@@ -225,11 +222,6 @@ func (s *subscriber) fly(token uint64, f flight) {
 	s.order = append(s.order, token)
 	if len(s.order) > 64 && len(s.order) > 2*len(s.flights) {
 		s.compact()
-	}
-	if s.window == 0 && len(s.flights) > maxUnsettled {
-		s.compact()
-		delete(s.flights, s.order[0])
-		s.b.counters.overdue.Add(1)
 	}
 	if s.changed != nil {
 		s.changed()

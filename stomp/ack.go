@@ -10,10 +10,15 @@ import (
 	"github.com/causeway-mq/causeway/stomp/frame"
 )
 
-// maxLedger bounds what is remembered of deliveries that a client never
-// acknowledges. An ACK of what was forgotten does nothing: either there was
-// nothing to settle, or the broker gives it back in the end.
-const maxLedger = 1 << 16
+const (
+	// maxLedger bounds what is remembered of deliveries that a client never
+	// acknowledges. An ACK of what was forgotten does nothing: either there was
+	// nothing to settle, or the broker gives it back in the end.
+	maxLedger = 1 << 16
+	// maxUnasked is how many copies a client that named no prefetch may leave
+	// unacknowledged; beyond it the oldest is settled.
+	maxUnasked = 1000
+)
 
 // subscriptionState is what the connection knows of a Subscription.
 type subscriptionState struct {
@@ -48,19 +53,30 @@ const (
 type ledger struct {
 	entries   []unsettled
 	head      int
+	waiting   int    // entries that are not settled
 	forgotten uint64 // highest number that was dropped unsettled
 }
 
 func (l *ledger) add(number, token uint64) {
 	if len(l.entries)-l.head >= maxLedger {
-		l.forgotten = l.entries[l.head].number
-		l.head++
+		l.forget()
 	}
 	if l.head > 0 && l.head >= len(l.entries)/2 {
 		l.entries = slices.Delete(l.entries, 0, l.head)
 		l.head = 0
 	}
 	l.entries = append(l.entries, unsettled{number: number, token: token})
+	l.waiting++
+}
+
+// forget drops the oldest delivery, which is not settled, and returns it.
+func (l *ledger) forget() unsettled {
+	oldest := l.entries[l.head]
+	l.forgotten = oldest.number
+	l.head++
+	l.waiting--
+	l.trim()
+	return oldest
 }
 
 // claim moves a delivery, and with cumulative those before it, from
@@ -80,6 +96,9 @@ func (l *ledger) claim(number uint64, cumulative bool, to stage, claimed []unset
 		if entries[j].stage == outstanding {
 			claimed = append(claimed, entries[j])
 			entries[j].stage = to
+			if to == settled {
+				l.waiting--
+			}
 		}
 	}
 	l.trim()
@@ -90,6 +109,9 @@ func (l *ledger) claim(number uint64, cumulative bool, to stage, claimed []unset
 func (l *ledger) move(number uint64, to stage) {
 	if i, found := l.find(number); found {
 		l.entries[l.head+i].stage = to
+		if to == settled {
+			l.waiting--
+		}
 		l.trim()
 	}
 }

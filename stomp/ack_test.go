@@ -58,6 +58,7 @@ func TestLedgerAgreesWithItsModel(t *testing.T) {
 					}
 				}
 				require.Equal(t, left == 0, l.empty())
+				require.Equal(t, left, l.waiting)
 				require.GreaterOrEqual(t, len(l.entries)-l.head, left)
 			},
 		})
@@ -76,4 +77,44 @@ func TestALedgerForgetsWhatIsNeverAcknowledged(t *testing.T) {
 	claimed, ok = l.claim(12, true, settled, nil)
 	require.True(t, ok)
 	require.Len(t, claimed, 2)
+}
+
+// A client that subscribes to topics in mode client and never acknowledges is
+// as common as one that means to.
+func TestCopiesNobodyAcknowledgesAreSettledInTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		header  string
+		copies  bool
+		overdue int64
+	}{
+		{"a copy to a client that named no prefetch", "", true, 2},
+		{"a copy to a client that named one", "prefetch-count:5000\n", true, 0},
+		{"a message that only this client has", "", false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newFakeBroker()
+			server, dial := startServer(t, b)
+			p := dial()
+			p.connect(v12)
+			p.play(b, "> SUBSCRIBE\nid:1\ndestination:/q\nack:client-individual\nreceipt:s\n"+tt.header+"\n^@", subscribed)
+			s := b.only()
+			for subscription := range s.subscriptions {
+				for token := range uint64(maxUnasked + 2) {
+					d := Delivery{Message: &Message{Destination: "/q"}, Subscription: subscription, Token: token + 1, Copy: tt.copies}
+					require.True(t, s.peer.Offer(d))
+				}
+			}
+			for range maxUnasked + 2 {
+				require.Equal(t, "MESSAGE", p.read().Command)
+			}
+			if tt.overdue == 0 {
+				p.play(b, "> ACK\nid:$-1-1\nreceipt:a\n\n^@", "! settle 1 <nil>", "< RECEIPT receipt-id:a")
+			} else {
+				p.play(b, "! settle 1 <nil>", "! settle 2 <nil>", "> ACK\nid:$-1-1\nreceipt:a\n\n^@NACK\nid:$-1-2\nreceipt:b\n\n^@",
+					"< RECEIPT receipt-id:a", "< RECEIPT receipt-id:b", "> ACK\nid:$-1-3\n\n^@", "! settle 3 <nil>")
+			}
+			require.Equal(t, tt.overdue, server.Stats().Overdue)
+		})
+	}
 }

@@ -32,7 +32,7 @@ func inBubble(t *testing.T, test func(b *fakeBroker, p *peer, run <-chan error))
 		go func() { run <- newConn(s, server, "c1").run(ctx) }()
 		test(b, newPeer(t, client), run)
 		require.NoError(t, client.Close())
-		cancel(errShutdown)
+		cancel(ErrShutdown)
 		synctest.Wait()
 	})
 }

@@ -34,11 +34,13 @@ var (
 	ErrReturned = errors.New("stomp: returned unread")
 )
 
+// ErrShutdown is the cause of the end of connections when the server stops.
+var ErrShutdown = &Error{Message: "the server is shutting down", Detail: "Connect again; unacknowledged messages will be redelivered."}
+
 // Why a connection ended that no frame of the client is to blame for.
 var (
 	errDisconnected = errors.New("the client disconnected")
 	errInterrupted  = errors.New("interrupted") // the cause is the context's
-	errShutdown     = &Error{Message: "the server is shutting down", Detail: "Connect again; unacknowledged messages will be redelivered."}
 )
 
 // answerable reports whether err is told to the client: not what the network

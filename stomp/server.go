@@ -28,7 +28,7 @@ type counters struct {
 	framesReceived, framesSent      atomic.Int64
 	bytesReceived, bytesSent        atomic.Int64
 	published, delivered            atomic.Int64
-	denied, errors                  atomic.Int64
+	denied, overdue, errors         atomic.Int64
 }
 
 // Stats is a snapshot of a server's counters; all but the two gauges only grow.
@@ -45,6 +45,7 @@ type Stats struct {
 	Published       int64 // SEND received
 	Delivered       int64 // MESSAGE sent
 	Denied          int64 // deliveries refused because there was no room
+	Overdue         int64 // deliveries settled because the client left too many unacknowledged
 	Errors          int64 // ERROR sent
 }
 
@@ -63,6 +64,7 @@ func (s *Server) Stats() Stats {
 		Published:       c.published.Load(),
 		Delivered:       c.delivered.Load(),
 		Denied:          c.denied.Load(),
+		Overdue:         c.overdue.Load(),
 		Errors:          c.errors.Load(),
 	}
 }
@@ -74,14 +76,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// A connection learns from its context's cause why it ends.
 	conns, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		end(errShutdown)
+		end(ErrShutdown)
 		_ = l.Close() // Accept returns
 	})
 	defer stop()
 
 	var open sync.WaitGroup
 	defer open.Wait()
-	defer end(errShutdown)
+	defer end(ErrShutdown)
 	defer l.Close()
 
 	// Session ids are unique in the gateway, short, and not those of the last run.
@@ -132,7 +134,7 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, session string) {
 // the rules, error for a fault of ours.
 func severity(cause error) slog.Level {
 	switch {
-	case errors.Is(cause, errShutdown), !answerable(cause):
+	case errors.Is(cause, ErrShutdown), !answerable(cause):
 		return slog.LevelInfo
 	case refusal(cause).Message == internalError:
 		return slog.LevelError

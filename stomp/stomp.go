@@ -103,6 +103,7 @@ type Delivery struct {
 	Token        uint64 // names it in Settle; unique in the session; 0: nothing to settle
 	Attempt      int    // 1 the first time
 	Retained     bool   // sent because of the SUBSCRIBE: retained:true
+	Copy         bool   // others get it, too: beyond 1,000 unacknowledged ones the oldest is settled, unless a prefetch was named
 }
 
 // Peer is the client as the broker sees it. The server implements it.

@@ -23,7 +23,7 @@ type batch struct {
 	cut      int         // bytes[:cut] is in pieces
 	pieces   net.Buffers // when large bodies interrupt bytes
 	large    int         // bytes of those
-	tokens   []uint64    // settled by being written: ack mode auto
+	tokens   []uint64    // settled by being written: ack mode auto, and what is overdue
 	frames   int64
 	messages int64
 	answers  int // bytes of RECEIPTs
@@ -248,6 +248,12 @@ func (c *conn) sendMessage(d Delivery) {
 	switch {
 	case d.Subscription.Ack != AckAuto:
 		s.ledger.add(c.delivery, d.Token)
+		if d.Copy && d.Subscription.Prefetch == 0 && s.ledger.waiting > maxUnasked {
+			c.server.counters.overdue.Add(1)
+			if oldest := s.ledger.forget(); oldest.token != 0 && oldest.stage == outstanding {
+				b.tokens = append(b.tokens, oldest.token)
+			}
+		}
 		if c.version == frame.V12 { // STOMP 1.2, MESSAGE
 			dst = append(dst, s.ack...)
 			dst = append(strconv.AppendUint(dst, c.delivery, 10), '\n')

@@ -68,6 +68,7 @@ var stompMetrics = []metric[stomp.Stats]{
 	counter("causeway_stomp_messages_received", "SEND frames from clients.", func(s stomp.Stats) int64 { return s.Published }),
 	counter("causeway_stomp_messages_sent", "MESSAGE frames to clients.", func(s stomp.Stats) int64 { return s.Delivered }),
 	counter("causeway_stomp_deliveries_denied", "Deliveries that had to wait or were lost for lack of room.", func(s stomp.Stats) int64 { return s.Denied }),
+	counter("causeway_stomp_deliveries_overdue", "Deliveries settled because the client left too many unacknowledged.", func(s stomp.Stats) int64 { return s.Overdue }),
 	counter("causeway_stomp_errors", "ERROR frames, each the end of a connection.", func(s stomp.Stats) int64 { return s.Errors }),
 }
 
@@ -100,7 +101,6 @@ var bridgeMetrics = []metric[bridge.Stats]{
 	counter("causeway_messages_dropped", "Copies at QoS 0 that a client had no room for.", func(s bridge.Stats) uint64 { return s.Dropped }),
 	counter("causeway_messages_expired", "Messages not delivered because they had expired.", func(s bridge.Stats) uint64 { return s.Expired }),
 	counter("causeway_messages_trimmed", "Messages that log_retention removed before a client read them.", func(s bridge.Stats) uint64 { return s.Trimmed }),
-	counter("causeway_deliveries_overdue", "Deliveries taken as settled because a client left too many open.", func(s bridge.Stats) uint64 { return s.Overdue }),
 	counter("causeway_retain_ignored", "Messages to queues that asked to be retained.", func(s bridge.Stats) uint64 { return s.RetainIgnored }),
 	counter("causeway_headers_escaped", "STOMP headers that no MQTT string can hold, sent escaped.", func(s bridge.Stats) uint64 { return s.Escaped }),
 	counter("causeway_sessions_reset", "Sessions whose position was not of this log and starts anew.", func(s bridge.Stats) uint64 { return s.Reset }),
