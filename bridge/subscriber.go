@@ -352,10 +352,16 @@ func (s *subscriber) release(token uint64) {
 	}
 }
 
+// barrier returns when no delivery that began before is under way.
+func (s *subscriber) barrier() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+}
+
 // close ends all deliveries and returns when none is under way.
 func (s *subscriber) close() {
 	s.mu.Lock()
-	s.closed = true
+	s.high, s.closed = s.position(), true
 	if s.drained != nil {
 		close(s.drained)
 		s.drained = nil
@@ -392,12 +398,17 @@ func (s *subscriber) fetched(found map[uint64]*message) {
 		for i := range f.len() {
 			e := *f.at(i)
 			if m, ok := found[e.seq]; ok && e.msg == nil && !e.flight.released {
-				if m == nil {
+				switch {
+				case m != nil:
+					e.msg = m
+				case e.flight.qos == 2: // its identifier is still to be freed
+					lost++
+					e.flight.released = true
+				default:
 					lost++
 					delete(s.flights, e.token)
 					continue
 				}
-				e.msg = m
 			}
 			kept.push(e)
 		}

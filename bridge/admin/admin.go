@@ -34,7 +34,7 @@ func New(deps Deps) http.Handler {
 		}
 		answer(w, http.StatusOK, "ok")
 	})
-	mux.HandleFunc("GET /metrics", metricsHandler(deps))
+	mux.Handle("GET /metrics", metricsHandler(deps))
 	return mux
 }
 

@@ -107,7 +107,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	deps, last := numbered(t)
 	r := get(t, New(deps), http.MethodGet, "/metrics")
-	require.Equal(t, "text/plain; version=0.0.4; charset=utf-8", r.Header.Get("Content-Type"))
+	require.Contains(t, r.Header.Get("Content-Type"), "text/plain; version=0.0.4; charset=utf-8")
 	text := body(t, r)
 
 	t.Run("every number of every snapshot is there once", func(t *testing.T) {
@@ -116,13 +116,16 @@ func TestMetrics(t *testing.T) {
 			require.Equal(t, 1, strings.Count(text, " "+strconv.FormatInt(n, 10)+"\n"), "%d", n)
 		}
 	})
-	t.Run("each metric is well formed and has a name of its own", func(t *testing.T) {
+	t.Run("each metric of ours is well formed and has a name of its own", func(t *testing.T) {
 		t.Parallel()
 		line := regexp.MustCompile(`^# HELP (\S+) [A-Z].*\.\n# TYPE (\S+) (counter|gauge)\n(\S+) [0-9.e+]+\n$`)
-		name := regexp.MustCompile(`^(causeway|process|go)_[a-z0-9_]+$`)
+		name := regexp.MustCompile(`^causeway_[a-z0-9_]+$`)
 		seen := make(map[string]bool)
 		for _, m := range strings.SplitAfter(text, "# HELP ")[1:] {
 			m = "# HELP " + strings.TrimSuffix(m, "# HELP ")
+			if !strings.HasPrefix(m, "# HELP causeway_") {
+				continue
+			}
 			found := line.FindStringSubmatch(m)
 			require.NotNil(t, found, m)
 			require.Regexp(t, name, found[1])
@@ -134,14 +137,14 @@ func TestMetrics(t *testing.T) {
 	})
 	t.Run("the process tells about itself", func(t *testing.T) {
 		t.Parallel()
-		for _, name := range []string{"process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total", "go_goroutines", "go_memstats_heap_alloc_bytes"} {
+		for _, name := range []string{"process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total", "go_goroutines", "go_memstats_alloc_bytes"} {
 			require.Regexp(t, name+` [0-9.e+]*[1-9]`, text)
 		}
 	})
 	t.Run("the metrics of the gateway are the ones that are documented", func(t *testing.T) {
 		t.Parallel()
 		const golden = "testdata/metrics.golden"
-		own, _, _ := strings.Cut(text, "# HELP process_")
+		own, _, _ := strings.Cut(text, "# HELP go_") // sorted by name
 		if *update {
 			require.NoError(t, os.WriteFile(golden, []byte(own), 0o600))
 		}

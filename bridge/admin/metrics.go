@@ -1,11 +1,11 @@
 package admin
 
 import (
-	"bytes"
-	"fmt"
-	"io"
 	"net/http"
-	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/causeway-mq/causeway/bridge"
 	"github.com/causeway-mq/causeway/bridge/auth"
@@ -13,25 +13,48 @@ import (
 	"github.com/causeway-mq/causeway/stomp"
 )
 
-// metricsHandler answers with all metrics in the text format of Prometheus.
-func metricsHandler(deps Deps) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		var text bytes.Buffer
-		write(&text, stompMetrics, deps.STOMP())
-		write(&text, mqttMetrics, deps.MQTT())
-		write(&text, bridgeMetrics, deps.Bridge())
-		write(&text, authMetrics, deps.Auth())
-		write(&text, processMetrics, readProcess())
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = text.WriteTo(w)
+// metricsHandler answers with all metrics in Prometheus's formats.
+func metricsHandler(deps Deps) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		snapshot[stomp.Stats]{deps.STOMP, stompMetrics},
+		snapshot[mqtt.Stats]{deps.MQTT, mqttMetrics},
+		snapshot[bridge.Stats]{deps.Bridge, bridgeMetrics},
+		snapshot[auth.Stats]{deps.Auth, authMetrics},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// snapshot is a collector of the numbers in a snapshot of type S, which is
+// taken once for each scrape.
+type snapshot[S any] struct {
+	take    func() S
+	metrics []metric[S]
+}
+
+// Describe tells the metrics of the snapshot.
+func (s snapshot[S]) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range s.metrics {
+		descs <- m.desc
+	}
+}
+
+// Collect tells their values.
+func (s snapshot[S]) Collect(values chan<- prometheus.Metric) {
+	now := s.take()
+	for _, m := range s.metrics {
+		values <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(now))
 	}
 }
 
 // metric is a number in a snapshot of type S. Names and units follow
 // https://prometheus.io/docs/practices/naming.
 type metric[S any] struct {
-	name, kind, help string
-	value            func(S) float64
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(S) float64
 }
 
 // number is what snapshots count in.
@@ -41,19 +64,16 @@ type number interface {
 
 // counter describes a number that only grows since the process started.
 func counter[S any, N number](name, help string, value func(S) N) metric[S] {
-	return metric[S]{name + "_total", "counter", help, func(s S) float64 { return float64(value(s)) }}
+	return newMetric(name+"_total", help, prometheus.CounterValue, value)
 }
 
 // gauge describes a number that comes and goes.
 func gauge[S any, N number](name, help string, value func(S) N) metric[S] {
-	return metric[S]{name, "gauge", help, func(s S) float64 { return float64(value(s)) }}
+	return newMetric(name, help, prometheus.GaugeValue, value)
 }
 
-func write[S any](w io.Writer, metrics []metric[S], snapshot S) {
-	for _, m := range metrics {
-		_, _ = fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", m.name, m.help, m.name, m.kind,
-			m.name, strconv.FormatFloat(m.value(snapshot), 'g', -1, 64))
-	}
+func newMetric[S any, N number](name, help string, kind prometheus.ValueType, value func(S) N) metric[S] {
+	return metric[S]{prometheus.NewDesc(name, help, nil, nil), kind, func(s S) float64 { return float64(value(s)) }}
 }
 
 var stompMetrics = []metric[stomp.Stats]{
