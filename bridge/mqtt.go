@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -29,36 +30,38 @@ type mqttSession struct {
 	gone    chan struct{} // closed when the connection has let go
 	topics  *subscriber
 
+	kept  bool // it outlives its connection
+	place placeKeeper
+
+	// Written while it is opened.
+	record   sessionRecord
+	revision uint64 // of record; 0: it has none
+
 	// Owned by the connection's reader, and by Close after it.
 	filters   map[string]*mqttFilter // by filter as subscribed, with $share
 	publishes sync.WaitGroup         // not yet stored; a SUBSCRIBE comes after them
-	recorded  bool                   // it has records
-	kept      bool                   // it outlives its connection
-	epoch     uint64
-	expiry    time.Duration
-	chunks    int // of subscriptions, written
+	noLocal   int                    // subscriptions with No Local: publishes carry the client then
+	chunks    int                    // of subscriptions, written
 
 	mu        sync.Mutex
-	noLocal   int                // subscriptions with No Local: publishes carry the client then
 	consumers []*consumer        // replaced as a whole
 	queued    map[uint64]*queued // by token
 	last      uint64             // token number
-
-	positionMu sync.Mutex
-	revision   uint64 // of the position's record
-	saving     bool
-	again      bool
 }
 
 // mqttFilter is one entry of SUBSCRIBE in force.
 type mqttFilter struct {
-	record   filterRecord
-	topics   *subscription // nil: shared
-	tapped   bool
-	consumer *consumer // shared
+	record filterRecord
+	rest   string // the filter without $share/group
+
+	topics *subscription // nil: shared
+	tapped bool
+
+	shared   bool
+	consumer *consumer // once it competes
 	group    string
-	rest     string // the filter without $share/group
-	grouped  bool   // a group on topics
+	grouped  bool        // it competes for topics, not for queues
+	broken   atomic.Bool // it could not join the others
 }
 
 var errTakenOver = &mqtt.Error{Reason: packet.SessionTakenOver, Text: "another connection uses this client identifier"}
@@ -72,26 +75,34 @@ func (k mqttBroker) Connect(ctx context.Context, peer mqtt.Peer, c *mqtt.Connect
 	}
 	s := &mqttSession{
 		b: b, key: sessionKey(c.ClientID), client: c.ClientID, user: user.Name, version: c.Version, peer: peer,
-		window: c.ReceiveMaximum, gone: make(chan struct{}), filters: make(map[string]*mqttFilter),
-		expiry: c.SessionExpiry, kept: c.SessionExpiry > 0, queued: make(map[uint64]*queued),
+		window: c.ReceiveMaximum, gone: make(chan struct{}), kept: c.SessionExpiry > 0,
+		filters: make(map[string]*mqttFilter), queued: make(map[uint64]*queued),
 	}
+	s.place.s = s
 	s.topics = &subscriber{b: b, name: c.ClientID, client: c.ClientID, sink: s, window: c.ReceiveMaximum}
 	if s.kept {
 		s.topics.changed = func() { b.sessions.changed(s) }
 	}
-	if err := b.sessions.claim(ctx, s, errTakenOver); err != nil {
-		if errors.Is(err, errOtherUser) {
-			err = &mqtt.Error{Reason: packet.NotAuthorized, Text: "the client identifier belongs to another user", Err: err}
-		}
+	will, err := s.will(c.Will)
+	if err != nil {
 		return mqtt.Connected{}, err
 	}
-	connected, err := s.open(ctx, c)
+	if err := b.sessions.claim(ctx, s, errTakenOver); err != nil {
+		return mqtt.Connected{}, mqttOtherUser(err)
+	}
+	connected, err := s.open(ctx, c, will)
 	if err != nil {
-		s.detach()
-		b.sessions.release(s)
-		return mqtt.Connected{}, err
+		s.Close(mqtt.End{Cause: err})
+		return mqtt.Connected{}, mqttOtherUser(err)
 	}
 	return connected, nil
+}
+
+func mqttOtherUser(err error) error {
+	if errors.Is(err, errOtherUser) {
+		return &mqtt.Error{Reason: packet.NotAuthorized, Text: "the client identifier belongs to another user", Err: err}
+	}
+	return err
 }
 
 func mqttLogin(err error) error {
@@ -101,70 +112,58 @@ func mqttLogin(err error) error {
 	return &mqtt.Error{Reason: packet.ServerUnavailable, Err: err}
 }
 
-// open reads the session's records and makes them say that it is connected.
-func (s *mqttSession) open(ctx context.Context, c *mqtt.Connect) (mqtt.Connected, error) {
+// open takes the session over from whoever had it, and resumes it or begins
+// a new one.
+func (s *mqttSession) open(ctx context.Context, c *mqtt.Connect, will *willRecord) (mqtt.Connected, error) {
+	for {
+		present, err := s.take(ctx, c, will)
+		switch {
+		case errors.Is(err, errConflict): // a timer or another gateway was faster
+			if ctx.Err() != nil {
+				return mqtt.Connected{}, context.Cause(ctx)
+			}
+			continue
+		case err != nil:
+			return mqtt.Connected{}, err
+		case !present:
+			s.topics.high = s.b.log.end()
+			return mqtt.Connected{Session: s}, nil
+		}
+		state, err := s.resume(ctx)
+		return mqtt.Connected{Session: s, Present: true, State: state}, err
+	}
+}
+
+// take makes the session's record say that it is connected here, and reports
+// whether there is an earlier session that goes on. What is left of one that
+// does not is removed first.
+func (s *mqttSession) take(ctx context.Context, c *mqtt.Connect, will *willRecord) (present bool, err error) {
 	x := &s.b.sessions
-	var rec sessionRecord
+	var old sessionRecord
 	var revision uint64
 	if !c.Assigned {
-		var err error
-		if revision, err = x.records.load(ctx, "s."+s.key, &rec); err != nil {
-			return mqtt.Connected{}, err
+		if revision, err = x.records.load(ctx, "s."+s.key, &old); err != nil {
+			return false, err
 		}
 	}
-	if revision != 0 && rec.User != s.user {
-		if !rec.expiredAt(time.Now()) {
-			return mqtt.Connected{}, &mqtt.Error{Reason: packet.NotAuthorized, Text: "the session belongs to another user", Err: errOtherUser}
-		}
-		rec.Expiry = 0
+	over := old.expiredAt(time.Now())
+	if revision != 0 && old.User != s.user && !over {
+		return false, errOtherUser
 	}
-	present := revision != 0 && rec.Expiry != 0 && !rec.expiredAt(time.Now()) && !c.CleanStart
-	if revision != 0 {
-		for _, kind := range []string{timerWill, timerExpire} {
-			if err := s.b.timers.cancel(ctx, kind, s.key); err != nil {
-				return mqtt.Connected{}, err
-			}
-		}
-	}
+	present = revision != 0 && old.Expiry != 0 && !over && !c.CleanStart
 	if revision != 0 && !present {
-		if err := x.forget(ctx, s.key); err != nil {
-			return mqtt.Connected{}, err
-		}
-		if rec.Will != nil { // the session ends before the delay of its will
-			if err := s.b.publishWill(rec.Will); err != nil {
-				return mqtt.Connected{}, err
-			}
+		if err := x.discard(ctx, s.key, old, revision); err != nil {
+			return false, err
 		}
 		revision = 0
 	}
-	s.epoch = rec.Epoch + 1
-	s.recorded = s.kept || c.Will != nil
-	if s.recorded {
-		now := sessionRecord{Client: s.client, User: s.user, Owner: s.b.name, Epoch: s.epoch, Expiry: s.expiry}
-		var err error
-		if now.Will, err = s.will(c.Will); err != nil {
-			return mqtt.Connected{}, err
-		}
-		if _, err := x.records.saveNow("s."+s.key, &now, revision); err != nil {
-			return mqtt.Connected{}, err
-		}
+	s.record = sessionRecord{
+		Client: s.client, User: s.user, Owner: s.b.name, Epoch: old.Epoch + 1, Expiry: c.SessionExpiry, Will: will,
 	}
-	if !present {
-		s.topics.high = s.b.log.end()
-		return mqtt.Connected{Session: s}, nil
+	if s.kept || will != nil || present {
+		s.revision, err = x.records.saveNow("s."+s.key, &s.record, revision)
 	}
-	state, err := s.resume(ctx)
-	if err != nil {
-		return mqtt.Connected{}, err
-	}
-	if !s.recorded { // resumed for the last time: it ends with this connection
-		now := sessionRecord{Client: s.client, User: s.user, Owner: s.b.name, Epoch: s.epoch, Expiry: s.expiry}
-		if _, err := x.records.saveNow("s."+s.key, &now, revision); err != nil {
-			return mqtt.Connected{}, err
-		}
-		s.recorded = true
-	}
-	return mqtt.Connected{Session: s, Present: true, State: state}, nil
+	return present, err
 }
 
 // will makes the record of a will.
@@ -189,9 +188,11 @@ func (s *mqttSession) will(w *packet.Will) (*willRecord, error) {
 func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 	x := &s.b.sessions
 	var position positionRecord
-	if s.revision, err = x.records.load(ctx, "p."+s.key, &position); err != nil {
+	revision, err := x.records.load(ctx, "p."+s.key, &position)
+	if err != nil {
 		return nil, err
 	}
+	s.place.revision = revision
 	if err := s.loadFilters(ctx); err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 	t.mu.Lock()
 	end := l.end()
 	if !position.Created.Equal(l.created) || position.High > max(end, l.position.Load()) {
-		if s.revision != 0 {
+		if revision != 0 {
 			s.b.logger.Error("the session's position is not in this log; it goes on at the end", "client_id", s.client)
 			s.b.counters.reset.Add(1)
 		}
@@ -219,7 +220,8 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 	t.mu.Unlock()
 	for _, f := range s.filters {
 		if err := s.join(f); err != nil {
-			s.b.logger.Warn("subscription not taken up again", "client_id", s.client, "filter", f.record.Filter, "error", err)
+			s.b.logger.Error("subscription not taken up again", "client_id", s.client, "filter", f.record.Filter, "error", err)
+			delete(s.filters, f.record.Filter)
 		}
 	}
 	l.scan.add(t) // not before all filters are in force
@@ -233,11 +235,9 @@ func (s *mqttSession) Publish(_ context.Context, p *packet.Publish, done func(er
 		finish(done, err)
 		return
 	}
-	s.mu.Lock()
-	if s.noLocal > 0 {
+	if s.noLocal > 0 || e.Retain {
 		e.Origin.Client = s.client
 	}
-	s.mu.Unlock()
 	s.publishes.Add(1)
 	s.b.publish(e, func(err error) {
 		s.publishes.Done()
@@ -269,12 +269,17 @@ func mqttError(err error) error {
 	return &mqtt.Error{Reason: packet.UnspecifiedError, Text: "the message could not be stored", Err: err}
 }
 
-// Forget is told that a QoS 2 publish is complete.
-func (s *mqttSession) Forget(_ uint16, done func(error)) {
-	if s.kept {
-		s.b.sessions.changed(s)
+// Forget is told that a QoS 2 publish is complete: its identifier may come
+// again, as another message's, once that is written.
+func (s *mqttSession) Forget(_ uint16, done func(error)) { s.persist(done) }
+
+// persist writes the position when the session outlives its connection.
+func (s *mqttSession) persist(done func(error)) {
+	if !s.kept {
+		done(nil)
+		return
 	}
-	done(nil)
+	s.place.save(func(err error) { done(mqttError(err)) })
 }
 
 // Settle ends a delivery.
@@ -296,10 +301,11 @@ func (s *mqttSession) Settle(token uint64, err error) {
 	d.settle(err, nil)
 }
 
-// Release is told that the client has a QoS 2 message.
+// Release is told that the client has a QoS 2 message: after PUBREL it must
+// not get it again, so that is written first.
 func (s *mqttSession) Release(token uint64, done func(error)) {
 	s.topics.release(token)
-	done(nil)
+	s.persist(done)
 }
 
 // Ready offers again what was refused.
@@ -353,17 +359,8 @@ func (s *mqttSession) offerQueued(f *mqttFilter, d *queued) bool {
 // Close lets go of the client.
 func (s *mqttSession) Close(end mqtt.End) {
 	defer s.b.sessions.release(s)
-	s.detach()
-	for _, f := range s.filters {
-		if f.consumer != nil {
-			s.b.queues.leave(f.consumer, end.Cause == nil, nil)
-		}
-	}
-	if end.Expiry != nil {
-		s.expiry = *end.Expiry
-		s.kept = s.expiry > 0
-	}
-	if !s.recorded {
+	s.detach(end.Cause == nil)
+	if s.revision == 0 {
 		for _, f := range s.filters {
 			s.left(f)
 		}
@@ -371,24 +368,35 @@ func (s *mqttSession) Close(end mqtt.End) {
 	}
 	ctx, cancel := context.WithTimeout(s.b.ctx, s.b.cfg.NATS.Patience)
 	defer cancel()
-	if s.kept {
-		if err := s.lastPosition(ctx, end.State); err != nil {
+	rec := s.record
+	if end.Expiry != nil {
+		rec.Expiry = *end.Expiry
+	}
+	if rec.Expiry > 0 {
+		if err := s.place.last(ctx, end.State); err != nil {
 			s.b.logger.Error("position not written", "client_id", s.client, "error", err)
 		}
 	}
-	if err := s.b.sessions.end(ctx, s.key, end.Expiry, end.Will); err != nil {
+	if err := s.b.sessions.end(ctx, s.key, rec, s.revision, end.Will); err != nil {
 		s.b.logger.Error("end of the session not written", "client_id", s.client, "error", err)
 	}
 }
 
-// detach ends all deliveries.
-func (s *mqttSession) detach() {
+// detach ends all deliveries and returns when none is under way. What was not
+// acknowledged of queues and groups goes back.
+func (s *mqttSession) detach(clean bool) {
 	s.topics.close()
+	var left sync.WaitGroup
 	for _, f := range s.filters {
 		if f.topics != nil {
 			s.b.drop(f.topics, f.tapped)
 		}
+		if f.consumer != nil {
+			left.Add(1)
+			s.b.queues.leave(f.consumer, clean, left.Done)
+		}
 	}
+	left.Wait()
 }
 
 // envelope is a PUBLISH without its wire format.

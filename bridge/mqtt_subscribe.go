@@ -1,14 +1,15 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/causeway-mq/causeway/mapping"
 	"github.com/causeway-mq/causeway/mqtt/packet"
@@ -22,48 +23,48 @@ const filterChunk = 64 << 10
 func (s *mqttSession) Subscribe(_ context.Context, p *packet.Subscribe, done func([]packet.ReasonCode)) {
 	s.publishes.Wait()
 	reasons := make([]packet.ReasonCode, len(p.Filters))
-	var opened []*mqttFilter
+	faults := make([]error, len(p.Filters)+1) // the last one is of the records
+	var opened []*subscription
 	var wait sync.WaitGroup
-	var failed atomic.Pointer[error]
-	fail := func(err error) {
-		if err != nil {
-			failed.Store(&err)
-		}
-	}
 	for i, f := range p.Filters {
 		next, reason := s.filter(f, p.Identifier)
+		reasons[i] = reason
 		if reason >= packet.UnspecifiedError {
-			reasons[i] = reason
 			continue
 		}
 		old := s.filters[f.Topic]
-		if old != nil {
-			next.record.Since = old.record.Since
+		if old != nil && old.broken.Load() {
+			old = nil
 		}
-		if err := s.replace(old, next, fail, &wait); err != nil {
-			s.b.logger.Warn("subscribe", "client_id", s.client, "filter", f.Topic, "error", err)
-			reasons[i] = subscribeReason(err)
+		if next.shared {
+			wait.Add(1)
+			s.compete(old, next, func(err error) {
+				faults[i] = err
+				wait.Done()
+			})
 			continue
 		}
-		reasons[i] = packet.ReasonCode(next.record.QoS)
-		if next.topics != nil && (f.RetainHandling == packet.RetainSend || f.RetainHandling == packet.RetainSendIfNew && old == nil) {
-			opened = append(opened, next)
+		retained := f.RetainHandling == packet.RetainSend || f.RetainHandling == packet.RetainSendIfNew && old == nil
+		if faults[i] = s.replace(old, next, retained); faults[i] == nil && retained {
+			opened = append(opened, next.topics)
 		}
 	}
-	s.topics.load(len(opened))
 	wait.Add(1)
-	s.saveFilters(func(err error) { fail(err); wait.Done() })
+	s.saveFilters(func(err error) {
+		faults[len(p.Filters)] = err
+		wait.Done()
+	})
 	s.b.work.Go(func() {
 		wait.Wait()
-		if err := failed.Load(); err != nil {
-			s.b.logger.Error("subscribe", "client_id", s.client, "error", *err)
-			for i := range reasons {
-				reasons[i] = packet.UnspecifiedError
+		for i := range reasons {
+			if err := cmp.Or(faults[i], faults[len(p.Filters)]); err != nil && reasons[i] < packet.UnspecifiedError {
+				s.b.logger.Warn("subscribe", "client_id", s.client, "filter", p.Filters[i].Topic, "error", err)
+				reasons[i] = subscribeReason(err)
 			}
 		}
 		done(reasons)
-		for _, f := range opened {
-			s.b.retained.send(s.topics, f.topics)
+		for _, sub := range opened {
+			s.b.retained.send(s.topics, sub)
 		}
 	})
 }
@@ -82,42 +83,39 @@ func (s *mqttSession) filter(f packet.Filter, identifier uint32) (*mqttFilter, p
 	if err != nil || mapping.ValidFilter(rest) != nil {
 		return nil, packet.TopicFilterInvalid
 	}
-	next := &mqttFilter{group: group, rest: rest, record: filterRecord{
+	next := &mqttFilter{shared: shared, group: group, rest: rest, record: filterRecord{
 		Filter: f.Topic, QoS: uint8(f.QoS), NoLocal: f.NoLocal, AsPublished: f.RetainAsPublished, Identifier: identifier,
 	}}
 	topics, queues := s.b.table.Covers(rest)
 	if shared {
 		next.record.QoS = min(next.record.QoS, 1)
 		next.grouped = topics
-		next.consumer = &consumer{}
 		if next.grouped && group == "" { // $queue/… on topics: one group for all
 			next.group = "$queue"
 		}
-		return next, packet.Success
+		return next, packet.ReasonCode(next.record.QoS)
 	}
 	next.tapped = queues
 	if queues && !topics {
 		next.record.QoS = 0 // a tap: copies while connected
 	}
-	return next, packet.Success
+	return next, packet.ReasonCode(next.record.QoS)
 }
 
-// replace puts a filter in force, instead of an old one with the same text.
-func (s *mqttSession) replace(old, next *mqttFilter, fail func(error), wait *sync.WaitGroup) error {
-	if next.consumer != nil {
-		if old != nil { // only its options change: who consumes stays
-			next.consumer, next.grouped = old.consumer, old.grouped
-			s.mu.Lock()
-			old.record = next.record
-			s.mu.Unlock()
-			return nil
-		}
-		s.filters[next.record.Filter] = next
-		wait.Add(1)
-		s.consume(next, func(err error) { fail(err); wait.Done() })
-		return nil
+// replace puts a filter on topics in force, instead of an old one with the
+// same text: nothing is lost in between, and nothing comes twice. With
+// retained, what the log brings waits until the retained messages are sent.
+func (s *mqttSession) replace(old, next *mqttFilter, retained bool) error {
+	if old != nil {
+		next.record.Since = old.record.Since
+	}
+	if retained {
+		s.topics.load(1)
 	}
 	if err := s.watch(next, old != nil); err != nil {
+		if retained {
+			s.topics.loaded()
+		}
 		return err
 	}
 	if old != nil {
@@ -127,9 +125,29 @@ func (s *mqttSession) replace(old, next *mqttFilter, fail func(error), wait *syn
 	return nil
 }
 
+// compete makes the session one of the consumers of a queue or a group; of one
+// that it has joined before, only the options change.
+func (s *mqttSession) compete(old, next *mqttFilter, done func(error)) {
+	if old != nil {
+		s.mu.Lock()
+		old.record = next.record
+		s.mu.Unlock()
+		done(nil)
+		return
+	}
+	s.filters[next.record.Filter] = next
+	s.consume(next, func(err error) {
+		if err != nil {
+			next.broken.Store(true)
+			s.b.queues.leave(next.consumer, true, nil)
+		}
+		done(err)
+	})
+}
+
 // join takes up a filter of an earlier connection.
 func (s *mqttSession) join(f *mqttFilter) error {
-	if f.consumer == nil {
+	if !f.shared {
 		return s.watch(f, true)
 	}
 	return s.b.await(func(done func(error)) { s.consume(f, done) })
@@ -159,19 +177,18 @@ func (s *mqttSession) watch(f *mqttFilter, continued bool) error {
 	}
 	f.topics, f.record.Since = sub, sub.since
 	if sub.noLocal {
-		s.mu.Lock()
 		s.noLocal++
-		s.mu.Unlock()
 	}
 	return nil
 }
 
+// unwatch ends a subscription on topics and returns when nothing is offered
+// for it any more.
 func (s *mqttSession) unwatch(f *mqttFilter) {
 	s.b.drop(f.topics, f.tapped)
+	s.topics.barrier()
 	if f.record.NoLocal {
-		s.mu.Lock()
 		s.noLocal--
-		s.mu.Unlock()
 	}
 }
 
@@ -191,11 +208,13 @@ func (s *mqttSession) consume(f *mqttFilter, done func(error)) {
 	s.mu.Unlock()
 	switch {
 	case f.grouped:
-		if err := s.b.sessions.joinedGroup(s.key, f.group, f.rest); err != nil {
-			done(err)
-			return
-		}
-		s.b.queues.joinGroup(f.consumer, f.group, f.rest, done)
+		s.b.sessions.joinedGroup(s.key, f.group, f.rest, func(err error) {
+			if err != nil {
+				done(err)
+				return
+			}
+			s.b.queues.joinGroup(f.consumer, f.group, f.rest, done)
+		})
 	case mapping.ValidTopic(f.rest) == nil:
 		s.b.queues.joinQueue(f.consumer, f.rest, done)
 	default:
@@ -213,6 +232,7 @@ func (s *mqttSession) left(f *mqttFilter) {
 // Unsubscribe ends subscriptions.
 func (s *mqttSession) Unsubscribe(_ context.Context, p *packet.Unsubscribe, done func([]packet.ReasonCode)) {
 	reasons := make([]packet.ReasonCode, len(p.Filters))
+	var gone []*mqttFilter
 	var wait sync.WaitGroup
 	for i, text := range p.Filters {
 		f := s.filters[text]
@@ -228,16 +248,17 @@ func (s *mqttSession) Unsubscribe(_ context.Context, p *packet.Unsubscribe, done
 		s.mu.Lock()
 		s.consumers = slices.DeleteFunc(slices.Clone(s.consumers), func(c *consumer) bool { return c == f.consumer })
 		s.mu.Unlock()
+		gone = append(gone, f)
 		wait.Add(1)
-		s.b.queues.leave(f.consumer, true, func() {
-			s.left(f)
-			wait.Done()
-		})
+		s.b.queues.leave(f.consumer, true, wait.Done)
 	}
 	wait.Add(1)
 	s.saveFilters(func(error) { wait.Done() })
 	s.b.work.Go(func() {
 		wait.Wait()
+		for _, f := range gone {
+			s.left(f)
+		}
 		done(reasons)
 	})
 }
@@ -253,12 +274,7 @@ func (s *mqttSession) saveFilters(done func(error)) {
 	for _, f := range s.filters {
 		list = append(list, f.record)
 	}
-	slices.SortFunc(list, func(a, b filterRecord) int {
-		if a.Filter < b.Filter {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b filterRecord) int { return strings.Compare(a.Filter, b.Filter) })
 	chunks := [][]filterRecord{{}}
 	size := 0
 	for _, f := range list {
@@ -278,7 +294,7 @@ func (s *mqttSession) saveFilters(done func(error)) {
 	for i, chunk := range chunks {
 		key := fmt.Sprintf("f.%s.%d", s.key, i)
 		wait.Add(1)
-		s.b.sessions.overwrite(key, chunk, func(err error) {
+		s.b.sessions.records.overwrite(key, chunk, func(err error) {
 			if err != nil {
 				failed.Store(&err)
 			}
@@ -297,7 +313,7 @@ func (s *mqttSession) saveFilters(done func(error)) {
 
 // loadFilters reads the subscriptions of an earlier connection.
 func (s *mqttSession) loadFilters(ctx context.Context) error {
-	return s.b.sessions.records.each(ctx, "f."+s.key+".*", func(_ string, value []byte) error {
+	return s.b.sessions.records.each(ctx, "f."+s.key+".*", func(_ string, value []byte, _ uint64) error {
 		var chunk []filterRecord
 		if len(value) > 0 {
 			if err := json.Unmarshal(value, &chunk); err != nil {
@@ -315,83 +331,4 @@ func (s *mqttSession) loadFilters(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// position is what is to be written of where the session is.
-func (s *mqttSession) position(state []byte) positionRecord {
-	t := s.topics
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	rec := positionRecord{Epoch: s.epoch, Created: s.b.log.created, State: state, High: t.position()}
-	t.compact()
-	for _, token := range t.order {
-		f := t.flights[token]
-		rec.Flights = append(rec.Flights, flightRecord{Token: token, Seq: f.seq, QoS: f.qos, Retained: f.retained, Released: f.released})
-	}
-	return rec
-}
-
-// position is the highest place in the log up to which nothing waits for the
-// subscriber. The mutex is held.
-func (s *subscriber) position() uint64 {
-	switch {
-	case s.pending.len() > 0:
-		return s.pending.first().seq - 1
-	case s.lagging:
-		return s.next - 1
-	}
-	return max(s.high, s.b.log.processed.Load())
-}
-
-// savePosition writes the position; while that is under way, a further change
-// waits for the next time.
-func (s *mqttSession) savePosition() {
-	s.positionMu.Lock()
-	defer s.positionMu.Unlock()
-	if s.saving {
-		s.again = true
-		return
-	}
-	s.saving = true
-	rec := s.position(s.peer.State())
-	s.b.sessions.records.save("p."+s.key, &rec, s.revision, s.savedPosition)
-}
-
-func (s *mqttSession) savedPosition(revision uint64, err error) {
-	s.positionMu.Lock()
-	s.saving = false
-	again := s.again
-	s.again = false
-	if err == nil {
-		s.revision = revision
-	}
-	s.positionMu.Unlock()
-	if err != nil {
-		s.b.logger.Error("position not written", "client_id", s.client, "error", err)
-	}
-	if again {
-		s.b.sessions.changed(s)
-	}
-}
-
-// lastPosition writes the position when the connection has ended.
-func (s *mqttSession) lastPosition(ctx context.Context, state []byte) error {
-	for {
-		s.positionMu.Lock()
-		saving, revision := s.saving, s.revision
-		if !saving {
-			s.saving = true // nobody else writes any more
-		}
-		s.positionMu.Unlock()
-		if !saving {
-			rec := s.position(state)
-			_, err := s.b.sessions.records.saveNow("p."+s.key, &rec, revision)
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-	}
 }

@@ -79,13 +79,34 @@ func (r records) saveNow(key string, v any, revision uint64) (uint64, error) {
 	return res.revision, nil
 }
 
-// remove deletes all records whose keys match, with NATS wildcards.
-func (r records) remove(ctx context.Context, pattern string) error {
-	return r.c.purge(ctx, "KV_"+r.bucket, r.subject(pattern))
+// overwrite writes a record that nobody else writes, whatever its revision.
+func (r records) overwrite(key string, v any, done func(error)) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		done(err)
+		return
+	}
+	r.append.append(&nats.Msg{Subject: r.subject(key), Data: data}, func(_ uint64, err error) { done(err) })
 }
 
-// each calls f for every key that matches a pattern, with its value.
-func (r records) each(ctx context.Context, pattern string, f func(key string, value []byte) error) error {
+// remove deletes all records whose keys match, with NATS wildcards, and whose
+// revision is not above upTo; 0: all.
+func (r records) remove(ctx context.Context, pattern string, upTo uint64) error {
+	return r.c.purge(ctx, "KV_"+r.bucket, r.subject(pattern), upTo)
+}
+
+// purge removes the messages of a subject whose sequence is not above upTo;
+// 0: all.
+func (c *core) purge(ctx context.Context, stream, subject string, upTo uint64) error {
+	ask := map[string]any{"filter": subject}
+	if upTo > 0 {
+		ask["seq"] = upTo + 1 // the first that stays
+	}
+	return c.request(ctx, "$JS.API.STREAM.PURGE."+stream, ask, nil)
+}
+
+// each calls f for every record whose key matches a pattern.
+func (r records) each(ctx context.Context, pattern string, f func(key string, value []byte, revision uint64) error) error {
 	reader, err := r.c.openReader(ctx, "KV_"+r.bucket, map[string]any{
 		"deliver_policy": "last_per_subject", "filter_subject": r.subject(pattern),
 	})
@@ -99,7 +120,11 @@ func (r records) each(ctx context.Context, pattern string, f func(key string, va
 			return err
 		}
 		for _, m := range batch {
-			if err := f(m.Subject[len(r.subject("")):], m.Data); err != nil {
+			meta, err := parseReply(m.Reply)
+			if err != nil {
+				return err
+			}
+			if err := f(m.Subject[len(r.subject("")):], m.Data, meta.stream); err != nil {
 				return err
 			}
 		}

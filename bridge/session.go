@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/causeway-mq/causeway/mapping"
 	"github.com/causeway-mq/causeway/mqtt/packet"
@@ -20,14 +20,13 @@ const checkpoint = 100 * time.Millisecond
 
 // sessionRecord is a session as the core keeps it ("s.<key>").
 type sessionRecord struct {
-	Client  string        `json:"client"`
-	User    string        `json:"user,omitempty"`
-	Owner   string        `json:"owner,omitempty"`   // the gateway it is connected to; "": none
-	Epoch   uint64        `json:"epoch"`             // raised by every connection
-	Expiry  time.Duration `json:"expiry"`            // after the connection; forever: no end
-	Ended   time.Time     `json:"ended,omitzero"`    // when the last connection ended
-	Filters int           `json:"filters,omitempty"` // chunks of subscriptions
-	Will    *willRecord   `json:"will,omitempty"`
+	Client string        `json:"client"`
+	User   string        `json:"user,omitempty"`
+	Owner  string        `json:"owner,omitempty"` // the gateway it is connected to; "": none
+	Epoch  uint64        `json:"epoch"`           // raised by every connection
+	Expiry time.Duration `json:"expiry"`          // after the connection; forever: no end
+	Ended  time.Time     `json:"ended,omitzero"`  // when the last connection ended
+	Will   *willRecord   `json:"will,omitempty"`
 }
 
 // forever is a session expiry without end.
@@ -68,24 +67,6 @@ type filterRecord struct {
 	AsPublished bool   `json:"as_published,omitempty"`
 	Identifier  uint32 `json:"identifier,omitempty"`
 	Since       uint64 `json:"since"`
-}
-
-// positionRecord is where a session is in the log ("p.<key>").
-type positionRecord struct {
-	Epoch   uint64         `json:"epoch"`
-	Created time.Time      `json:"created"` // of the log
-	High    uint64         `json:"high"`    // up to it all is settled, in flight or not for the session
-	Flights []flightRecord `json:"flights,omitempty"`
-	State   []byte         `json:"state,omitempty"` // the front-end's: packet identifiers
-}
-
-// flightRecord is a delivery that was offered and not settled.
-type flightRecord struct {
-	Token    uint64 `json:"token"`
-	Seq      uint64 `json:"seq"`
-	QoS      uint8  `json:"qos"`
-	Retained bool   `json:"retained,omitempty"`
-	Released bool   `json:"released,omitempty"`
 }
 
 // sessions are the clients of this gateway that have a name: who is connected,
@@ -170,14 +151,11 @@ func (x *sessions) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		x.mu.Lock()
-		var list []*mqttSession
-		for s := range x.dirty {
-			list = append(list, s)
-		}
+		list := slices.Collect(maps.Keys(x.dirty))
 		clear(x.dirty)
 		x.mu.Unlock()
 		for _, s := range list {
-			s.savePosition()
+			s.place.save(nil)
 		}
 	}
 }
@@ -185,7 +163,7 @@ func (x *sessions) run(ctx context.Context) {
 // sweep takes back the sessions that an earlier run of this gateway left
 // connected: it was killed. Their wills are sent, their expiry begins.
 func (x *sessions) sweep(ctx context.Context) error {
-	return x.records.each(ctx, "s.*", func(key string, value []byte) error {
+	err := x.records.each(ctx, "s.*", func(key string, value []byte, revision uint64) error {
 		if len(value) == 0 {
 			return nil
 		}
@@ -196,95 +174,83 @@ func (x *sessions) sweep(ctx context.Context) error {
 		if rec.Owner != x.b.name {
 			return nil
 		}
-		return x.end(ctx, key[len("s."):], nil, true)
+		return x.end(ctx, key[len("s."):], rec, revision, true)
 	})
+	if err != nil {
+		return err
+	}
+	return x.sweepMembers(ctx)
 }
 
 // end makes a session's record say that it is not connected: its will is
 // published or scheduled, its expiry scheduled. A session without expiry is
-// forgotten.
-func (x *sessions) end(ctx context.Context, key string, expiry *time.Duration, will bool) error {
-	var rec sessionRecord
-	revision, err := x.records.load(ctx, "s."+key, &rec)
-	if err != nil || revision == 0 {
-		return err
-	}
-	if expiry != nil {
-		rec.Expiry = *expiry
-	}
+// forgotten. revision is that of rec: when somebody has written since, the
+// session is theirs, and nothing is done.
+func (x *sessions) end(ctx context.Context, key string, rec sessionRecord, revision uint64, will bool) error {
 	rec.Owner, rec.Ended = "", time.Now()
-	fire := rec.Will
 	if !will {
-		fire, rec.Will = nil, nil
-	}
-	delayed := fire != nil && min(fire.Delay, rec.Expiry) > 0
-	if !delayed {
 		rec.Will = nil
 	}
 	if rec.Expiry == 0 {
-		if err := x.forget(ctx, key); err != nil {
-			return err
-		}
-	} else if _, err := x.records.saveNow("s."+key, &rec, revision); err != nil {
-		return err
+		return x.discard(ctx, key, rec, revision)
 	}
-	if rec.Expiry != 0 && rec.Expiry != forever {
+	// The timers come first: one that does not apply is ignored, but a
+	// session that misses its own would never end.
+	if rec.Expiry != forever {
 		if err := x.b.timers.set(ctx, timerExpire, key, rec.Epoch, rec.Ended.Add(rec.Expiry)); err != nil {
 			return err
 		}
 	}
-	switch {
-	case delayed:
-		return x.b.timers.set(ctx, timerWill, key, rec.Epoch, rec.Ended.Add(min(fire.Delay, rec.Expiry)))
-	case fire != nil:
-		return x.b.publishWill(fire)
+	now := rec.Will
+	if now != nil && now.Delay > 0 {
+		now = nil
+		if rec.Will.Delay < rec.Expiry {
+			if err := x.b.timers.set(ctx, timerWill, key, rec.Epoch, rec.Ended.Add(rec.Will.Delay)); err != nil {
+				return err
+			}
+		}
+	} else {
+		rec.Will = nil
 	}
-	return nil
+	_, err := x.records.saveNow("s."+key, &rec, revision)
+	switch {
+	case errors.Is(err, errConflict):
+		return nil
+	case err != nil || now == nil:
+		return err
+	}
+	return x.b.publishWill(now)
 }
 
-// forget removes all records of a session.
-func (x *sessions) forget(ctx context.Context, key string) error {
-	var filters []filterRecord
-	err := x.filters(ctx, key, &filters)
+// discard ends a session for good and publishes its will, if that is still to
+// come. Who has not the last word on the record does nothing.
+func (x *sessions) discard(ctx context.Context, key string, rec sessionRecord, revision uint64) error {
+	will := rec.Will
+	rec.Owner, rec.Expiry, rec.Will = "", 0, nil
+	revision, err := x.records.saveNow("s."+key, &rec, revision)
 	if err != nil {
+		if errors.Is(err, errConflict) {
+			return nil
+		}
+		return err
+	}
+	if will != nil {
+		err = x.b.publishWill(will)
+	}
+	return errors.Join(err, x.forget(ctx, key, revision))
+}
+
+// forget removes all records of a session that are not newer than its last.
+func (x *sessions) forget(ctx context.Context, key string, last uint64) error {
+	if err := x.leaveGroups(ctx, key); err != nil {
 		return err
 	}
 	for _, pattern := range []string{"f." + key + ".*", "p." + key, "s." + key} {
-		if err := x.records.remove(ctx, pattern); err != nil {
+		if err := x.records.remove(ctx, pattern, last); err != nil {
 			return err
 		}
 	}
-	for _, f := range filters {
-		if group, filter, shared, err := mapping.ParseShared(f.Filter); err == nil && shared {
-			x.leftGroup(ctx, key, group, filter)
-		}
-	}
 	return nil
-}
-
-// overwrite writes a record that only the session's own gateway writes.
-func (x *sessions) overwrite(key string, v any, done func(error)) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		done(err)
-		return
-	}
-	x.b.append.append(&nats.Msg{Subject: x.records.subject(key), Data: data}, func(_ uint64, err error) { done(err) })
-}
-
-// filters reads the subscriptions of a session.
-func (x *sessions) filters(ctx context.Context, key string, list *[]filterRecord) error {
-	return x.records.each(ctx, "f."+key+".*", func(_ string, value []byte) error {
-		if len(value) == 0 {
-			return nil
-		}
-		var chunk []filterRecord
-		if err := json.Unmarshal(value, &chunk); err != nil {
-			return fmt.Errorf("subscriptions of %s: %w", key, err)
-		}
-		*list = append(*list, chunk...)
-		return nil
-	})
 }
 
 // due performs a timer, unless somebody has come back to the session since.
@@ -294,11 +260,8 @@ func (x *sessions) due(ctx context.Context, t timer) error {
 	if err != nil || revision == 0 || rec.Owner != "" || rec.Epoch != t.Epoch {
 		return err
 	}
-	if t.Kind == timerExpire {
-		if err := x.forget(ctx, t.Key); err != nil || rec.Will == nil {
-			return err
-		}
-		return x.b.publishWill(rec.Will) // the session's end comes before the delay's
+	if t.Kind == timerExpire { // for a will, the session's end comes before the delay's
+		return x.discard(ctx, t.Key, rec, revision)
 	}
 	will := rec.Will
 	if will == nil {
@@ -317,51 +280,17 @@ func (b *Bridge) publishWill(w *willRecord) error {
 	if err != nil {
 		return err
 	}
-	return b.await(func(done func(error)) { b.publish(e, done) })
+	if err := b.await(func(done func(error)) { b.publish(e, done) }); err != nil {
+		return fmt.Errorf("will on %q: %w", w.Topic, err)
+	}
+	return nil
 }
 
-// Membership of groups: a group's consumer lives while a session, online or
-// not, subscribes to it.
-
-func groupKey(group, filter string) string { return mapping.Key(group + "\x00" + filter) }
-
-func (x *sessions) joinedGroup(key, group, filter string) error {
-	var nothing struct{}
-	name := "g." + groupKey(group, filter) + "." + key
-	revision, err := x.records.load(x.b.ctx, name, &nothing)
-	if err != nil || revision != 0 {
-		return err
-	}
-	_, err = x.records.saveNow(name, struct{}{}, 0)
-	return err
-}
-
-// leftGroup ends a membership; the last one takes the consumer with it.
-func (x *sessions) leftGroup(ctx context.Context, key, group, filter string) {
-	name := "g." + groupKey(group, filter)
-	err := x.records.remove(ctx, name+"."+key)
-	others := false
-	if err == nil {
-		err = x.records.each(ctx, name+".*", func(string, []byte) error {
-			others = true
-			return nil
-		})
-	}
-	if err == nil && !others {
-		err = x.b.queues.dropGroup(group, filter)
-	}
-	if err != nil {
-		x.b.logger.Warn("shared subscription not cleaned up", "filter", filter, "error", err)
-	}
-}
-
-// flush writes what is still to be written, before the core closes.
+// flush waits until what ended connections left to write is written, before
+// the core closes.
 func (x *sessions) flush(ctx context.Context) {
 	x.mu.Lock()
-	list := make([]*mqttSession, 0, len(x.connected))
-	for _, s := range x.connected {
-		list = append(list, s)
-	}
+	list := slices.Collect(maps.Values(x.connected))
 	x.mu.Unlock()
 	for _, s := range list { // servers have ended: there should be none
 		select {

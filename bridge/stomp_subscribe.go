@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/causeway-mq/causeway/mapping"
 	"github.com/causeway-mq/causeway/stomp"
@@ -21,6 +22,10 @@ func (s *stompSession) Subscribe(_ context.Context, of *stomp.Subscription, done
 	s.publishes.Wait()
 	sub := &stompSubscription{s: s, of: of}
 	if group := of.Header.Value("group"); group != "" && filter.Kind == mapping.Topic && filter.Group == "" {
+		if named, _, _, err := mapping.ParseShared("$share/" + group + "/" + filter.Filter); err != nil || named != group {
+			done(&stomp.Error{Message: "invalid group", Detail: "The name of a group has no slash, + or # and is valid UTF-8."})
+			return
+		}
 		filter.Group = group
 	}
 	switch {
@@ -109,11 +114,13 @@ func (s *stompSession) compete(sub *stompSubscription, filter mapping.Filter, do
 	switch {
 	case filter.Group != "":
 		sub.group, sub.rest = filter.Group, filter.Filter
-		if err := s.b.sessions.joinedGroup(s.groupKey(sub), sub.group, sub.rest); err != nil {
-			finished(err)
-			return
-		}
-		s.b.queues.joinGroup(sub.consumer, sub.group, sub.rest, finished)
+		s.b.sessions.joinedGroup(s.groupKey(sub), sub.group, sub.rest, func(err error) {
+			if err != nil {
+				finished(err)
+				return
+			}
+			s.b.queues.joinGroup(sub.consumer, sub.group, sub.rest, finished)
+		})
 	case mapping.ValidTopic(filter.Filter) == nil:
 		s.b.queues.joinQueue(sub.consumer, filter.Filter, finished)
 	default:
@@ -126,7 +133,8 @@ func (s *stompSession) groupKey(sub *stompSubscription) string {
 	return "c-" + mapping.Key(s.b.name+"/"+s.name+"/"+sub.of.ID)
 }
 
-// Unsubscribe closes a subscription. Its unsettled deliveries stay valid.
+// Unsubscribe closes a subscription. Its unsettled deliveries stay the
+// client's until the connection ends.
 func (s *stompSession) Unsubscribe(of *stomp.Subscription, _ frame.Header, done func(error)) {
 	sub := s.subs[of]
 	if sub == nil {
@@ -137,30 +145,51 @@ func (s *stompSession) Unsubscribe(of *stomp.Subscription, _ frame.Header, done 
 	s.mu.Lock()
 	s.open = slices.DeleteFunc(slices.Clone(s.open), func(o *stompSubscription) bool { return o == sub })
 	s.mu.Unlock()
-	sub.close(true, func() { done(nil) })
+	if sub.consumer == nil {
+		sub.close()
+		done(nil)
+		return
+	}
+	s.b.queues.end(sub.consumer, func() {
+		s.mu.Lock()
+		empty := sub.held == 0
+		if !empty {
+			s.ended[sub] = struct{}{}
+		}
+		s.mu.Unlock()
+		if empty {
+			sub.leave(true, nil)
+		}
+		done(nil)
+	})
 }
 
-// close ends a subscription; done is called when nothing more is offered and
-// what a consumer had is given back.
-func (sub *stompSubscription) close(clean bool, done func()) {
-	b := sub.s.b
-	switch {
-	case sub.consumer != nil:
-		b.queues.leave(sub.consumer, clean, func() {
-			if sub.group != "" {
-				b.sessions.leftGroup(b.ctx, sub.s.groupKey(sub), sub.group, sub.rest)
-			}
-			done()
-		})
-	case sub.temporary != "":
+// close ends a subscription to copies.
+func (sub *stompSubscription) close() {
+	if sub.temporary != "" {
 		sub.s.temp.unsubscribe(sub.temporary)
-		sub.topics.close()
-		done()
-	default:
-		b.matcher.remove(sub.filter)
-		sub.topics.close()
-		done()
+	} else {
+		sub.s.b.matcher.remove(sub.filter)
 	}
+	sub.topics.close()
+}
+
+// leave ends a consumer and gives back what it holds. done, which may be nil,
+// is called when the core has it.
+func (sub *stompSubscription) leave(clean bool, done func()) {
+	b := sub.s.b
+	if sub.group != "" {
+		left := done
+		done = func() {
+			b.work.Go(func() {
+				b.sessions.leftGroup(b.ctx, sub.s.groupKey(sub), sub.group, sub.rest)
+				if left != nil {
+					left()
+				}
+			})
+		}
+	}
+	b.queues.leave(sub.consumer, clean, done)
 }
 
 // offer gives the client a message to a topic.
@@ -196,25 +225,40 @@ func (s *stompSession) token(d stompDelivery) uint64 {
 	defer s.mu.Unlock()
 	s.last++
 	s.deliveries[s.last] = d
+	if d.queued != nil {
+		d.sub.held++
+	}
 	return s.last
 }
 
-func (s *stompSession) untoken(token uint64) (stompDelivery, bool) {
+// untoken forgets a delivery; last: a subscription that was ended has no other.
+func (s *stompSession) untoken(token uint64) (d stompDelivery, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, ok := s.deliveries[token]
+	d = s.deliveries[token]
 	delete(s.deliveries, token)
-	return d, ok
+	if d.queued == nil {
+		return d, false
+	}
+	d.sub.held--
+	if _, ended := s.ended[d.sub]; ended && d.sub.held == 0 {
+		delete(s.ended, d.sub)
+		last = true
+	}
+	return d, last
 }
 
 // Settle ends a delivery.
 func (s *stompSession) Settle(token uint64, err error, done func(error)) {
-	d, ok := s.untoken(token)
+	d, last := s.untoken(token)
 	switch {
-	case !ok:
+	case d.sub == nil:
 		finish(done, nil)
 	case d.queued != nil:
-		d.queued.settle(settlement(err), done)
+		d.queued.settle(settlement(err), func(err error) { finish(done, stompSettleError(err)) })
+		if last {
+			d.sub.leave(true, nil)
+		}
 	default:
 		d.sub.topics.settle(d.seq)
 		finish(done, nil)
@@ -250,12 +294,41 @@ func (s *stompSession) Ready() {
 
 // Close lets go of the client; what it had not acknowledged goes back.
 func (s *stompSession) Close(cause error) {
-	for _, sub := range s.subs {
-		left := make(chan struct{})
-		sub.close(cause == nil, func() { close(left) })
-		<-left
+	failed := s.oldest()
+	if cause == nil || errors.Is(cause, stomp.ErrShutdown) {
+		failed = nil
 	}
+	var left sync.WaitGroup
+	leave := func(sub *stompSubscription) {
+		left.Add(1)
+		sub.leave(sub != failed, left.Done)
+	}
+	for _, sub := range s.subs {
+		if sub.consumer != nil {
+			leave(sub)
+		} else {
+			sub.close()
+		}
+	}
+	for sub := range s.ended {
+		leave(sub)
+	}
+	left.Wait()
 	if s.temp != nil {
 		s.b.temps.forget(s.temp)
 	}
+}
+
+// oldest returns the consumer of the oldest delivery that is not settled: when
+// the client died, that one may be the cause.
+func (s *stompSession) oldest() *stompSubscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.last + 1
+	for token, d := range s.deliveries {
+		if d.queued != nil && token < first {
+			first = token
+		}
+	}
+	return s.deliveries[first].sub
 }

@@ -57,9 +57,11 @@ func (t *timers) close() {
 	t.busy.Wait()
 }
 
-// set schedules a timer; a second one of that kind and key replaces it.
+// set schedules a timer; a second one of that kind and key replaces it. There
+// is no way to cancel one: whoever performs it looks whether it still applies.
 func (t *timers) set(ctx context.Context, kind, key string, epoch uint64, at time.Time) error {
-	if err := t.cancel(ctx, kind, key); err != nil {
+	subject := t.b.core.names.timer() + "." + kind + "." + key
+	if err := t.b.core.purge(ctx, t.b.core.names.timers(), subject, 0); err != nil {
 		return err
 	}
 	body, err := json.Marshal(timer{kind, key, epoch})
@@ -68,27 +70,13 @@ func (t *timers) set(ctx context.Context, kind, key string, epoch uint64, at tim
 	}
 	return t.b.await(func(done func(error)) {
 		t.b.append.append(&nats.Msg{
-			Subject: t.subject(kind, key), Data: body,
+			Subject: subject, Data: body,
 			Header: nats.Header{
 				"Nats-Schedule":        {"@at " + at.UTC().Format(time.RFC3339Nano)},
 				"Nats-Schedule-Target": {t.b.core.names.due()},
 			},
 		}, func(_ uint64, err error) { done(err) })
 	})
-}
-
-func (t *timers) subject(kind, key string) string {
-	return t.b.core.names.timer() + "." + kind + "." + key
-}
-
-// cancel removes a timer, if it has not fired yet.
-func (t *timers) cancel(ctx context.Context, kind, key string) error {
-	return t.b.core.purge(ctx, t.b.core.names.timers(), t.subject(kind, key))
-}
-
-// purge removes all messages of a subject.
-func (c *core) purge(ctx context.Context, stream, subject string) error {
-	return c.request(ctx, "$JS.API.STREAM.PURGE."+stream, map[string]string{"filter": subject}, nil)
 }
 
 // due performs one timer. A failure leaves it to be tried again.
