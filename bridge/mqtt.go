@@ -452,6 +452,9 @@ func (m *message) forMQTT(b *Bridge) *mqtt.Message {
 
 // mqttText is a string from anywhere as one that MQTT can carry.
 func (b *Bridge) mqttText(s string) string {
+	if _, marked := mapping.FromMQTTString(s); marked {
+		return s // it was escaped before
+	}
 	text, escaped := mapping.MQTTString(s)
 	if escaped {
 		b.counters.escaped.Add(1)

@@ -123,13 +123,16 @@ func (b *Bridge) enqueue(e *mapping.Envelope, done func(error)) {
 		return
 	}
 	b.counters.published.Add(1)
-	b.append.append(stored(subject, e), func(_ uint64, err error) {
-		switch errorCode(err) {
-		case errMaxMessages, errMaxBytes, errMaxPerSubject:
-			err = fmt.Errorf("%w: %w", errQueueFull, err)
-		}
-		done(err)
-	})
+	b.append.append(stored(subject, e), func(_ uint64, err error) { done(full(err)) })
+}
+
+// full tells a full queue from other refusals of an append.
+func full(err error) error {
+	switch errorCode(err) {
+	case errMaxMessages, errMaxBytes, errMaxPerSubject:
+		return fmt.Errorf("%w: %w", errQueueFull, err)
+	}
+	return err
 }
 
 // JetStream's refusals of a full stream or subject.

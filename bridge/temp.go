@@ -12,8 +12,14 @@ import (
 	"github.com/causeway-mq/causeway/mapping"
 )
 
-// tempRandom is the number of random bytes in the root of a connection.
-const tempRandom = 12
+const (
+	// tempRandom is the number of random bytes in the root of a connection.
+	tempRandom = 12
+	// maxTemp and maxTempBytes are what may wait for the receiver of a
+	// temporary destination: it is kept nowhere else.
+	maxTemp      = 1000
+	maxTempBytes = 32 << 20
+)
 
 // temps are the temporary destinations of the clients of this gateway. A
 // message to one is handed to its owner by a request, and never stored.
@@ -135,7 +141,11 @@ func (t *temps) deliver(m *message) bool {
 func (s *subscriber) take(m *message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.pending.len() >= maxPending {
+	waiting := 0
+	for i := range s.pending.len() {
+		waiting += s.pending.at(i).msg.size
+	}
+	if s.closed || s.pending.len() >= maxTemp || waiting >= maxTempBytes {
 		return false
 	}
 	s.local++

@@ -52,9 +52,10 @@ func cutEnd(dst []byte) []byte {
 }
 
 func isPlain(s string) bool {
-	if strings.HasPrefix(s, escapedMark) || strings.HasPrefix(s, cutMark) {
-		return false
-	}
+	return !strings.HasPrefix(s, escapedMark) && !strings.HasPrefix(s, cutMark) && isLegal(s)
+}
+
+func isLegal(s string) bool {
 	for i := 0; i < len(s); {
 		if b := s[i]; b >= ' ' && b < 0x7f {
 			i++
@@ -82,7 +83,7 @@ func isMQTT(r rune, size int) bool {
 }
 
 // FromMQTTString returns what MQTTString was given; of a value that was cut,
-// what is left of it. true: s was marked.
+// what is left of it. true: s was marked, and every MQTT peer takes it.
 func FromMQTTString(s string) (string, bool) {
 	escaped, ok := strings.CutPrefix(s, escapedMark)
 	if !ok {
@@ -91,7 +92,7 @@ func FromMQTTString(s string) (string, bool) {
 		}
 	}
 	value, err := unescape(escaped)
-	if err != nil {
+	if err != nil || len(s) > maxString || !isLegal(s) {
 		return s, false // not ours
 	}
 	return value, true
