@@ -215,10 +215,10 @@ func (s *subscriber) skipTo(first uint64) {
 func (s *subscriber) joinPass(at uint64, end bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.scanning {
-		s.scanning = s.lagging && !s.closed && s.next >= at && s.pending.len() < maxPending
+	if !s.scanning.Load() {
+		s.scanning.Store(s.lagging && !s.closed && s.next >= at && s.pending.len() < maxPending)
 	}
-	if s.scanning && end && s.joinAt == 0 {
+	if s.scanning.Load() && end && s.joinAt == 0 {
 		// The tail stores its position before it looks at a subscriber: what
 		// it has not begun yet will find joinAt set.
 		s.joinAt = s.b.log.position.Load()
@@ -227,15 +227,18 @@ func (s *subscriber) joinPass(at uint64, end bool) {
 
 func (s *subscriber) leavePass() {
 	s.mu.Lock()
-	s.scanning = false
+	s.scanning.Store(false)
 	s.mu.Unlock()
 }
 
 // scans reports whether the pass at seq is for this subscriber.
 func (s *subscriber) scans(seq uint64) bool {
+	if !s.scanning.Load() { // nearly all who match keep up
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.scanning && seq >= s.next && (s.joinAt == 0 || seq <= s.joinAt)
+	return seq >= s.next && (s.joinAt == 0 || seq <= s.joinAt)
 }
 
 // scanned takes a message of the log that a pass has read.
@@ -248,7 +251,7 @@ func (s *subscriber) scanned(m *message, t *target) {
 	}
 	s.next = m.seq
 	if s.pending.len() >= maxPending {
-		s.scanning = false // this pass goes by; another one starts at next
+		s.scanning.Store(false) // this pass goes by; another one starts at next
 		return
 	}
 	s.pending.push(entry{seq: m.seq, target: t})
@@ -261,7 +264,7 @@ func (s *subscriber) scanned(m *message, t *target) {
 func (s *subscriber) advance(at uint64, end bool) (lagging, scanning bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.scanning {
+	if s.scanning.Load() {
 		s.next = max(s.next, at)
 		if s.joinAt != 0 && end {
 			s.next = max(s.next, s.joinAt+1)
@@ -270,9 +273,10 @@ func (s *subscriber) advance(at uint64, end bool) (lagging, scanning bool) {
 			for i := range s.ahead.len() {
 				s.pending.push(*s.ahead.at(i))
 			}
-			s.lagging, s.scanning, s.joinAt, s.ahead = false, false, 0, fifo{}
+			s.scanning.Store(false)
+			s.lagging, s.joinAt, s.ahead = false, 0, fifo{}
 		}
 	}
 	s.pump()
-	return s.lagging && !s.closed, s.scanning
+	return s.lagging && !s.closed, s.scanning.Load()
 }

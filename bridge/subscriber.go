@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -62,9 +63,9 @@ type subscriber struct {
 
 	// When the log holds more than pending takes.
 	lagging  bool
-	scanning bool   // a pass of the scanner is at next
-	next     uint64 // the scan goes on here
-	joinAt   uint64 // not 0: the scan ends here, what is above it collects in ahead
+	scanning atomic.Bool // a pass of the scanner is at next; set with mu held
+	next     uint64      // the scan goes on here
+	joinAt   uint64      // not 0: the scan ends here, what is above it collects in ahead
 	ahead    fifo
 
 	fetching bool
@@ -189,7 +190,8 @@ func (s *subscriber) tail(m *message, t *target) {
 
 // lag leaves the tail: what comes from seq on is scanned for later.
 func (s *subscriber) lag(seq uint64) {
-	s.lagging, s.scanning, s.next, s.joinAt, s.ahead = true, false, seq, 0, fifo{}
+	s.scanning.Store(false)
+	s.lagging, s.next, s.joinAt, s.ahead = true, seq, 0, fifo{}
 	s.b.log.scan.add(s)
 }
 
