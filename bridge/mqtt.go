@@ -33,6 +33,8 @@ type mqttSession struct {
 	kept  bool // it outlives its connection
 	place placeKeeper
 
+	receipts receipts
+
 	// Written while it is opened.
 	record   sessionRecord
 	revision uint64 // of record; 0: it has none
@@ -127,7 +129,10 @@ func (s *mqttSession) open(ctx context.Context, c *mqtt.Connect, will *willRecor
 			return mqtt.Connected{}, err
 		case !present:
 			s.topics.high = s.b.log.end()
-			return mqtt.Connected{Session: s}, nil
+			if s.kept {
+				err = s.b.await(s.place.save)
+			}
+			return mqtt.Connected{Session: s}, err
 		}
 		state, err := s.resume(ctx)
 		return mqtt.Connected{Session: s, Present: true, State: state}, err
@@ -200,12 +205,11 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 	t.mu.Lock()
 	end := l.end()
 	if !position.Created.Equal(l.created) || position.High > max(end, l.position.Load()) {
-		if revision != 0 {
-			s.b.logger.Error("the session's position is not in this log; it goes on at the end", "client_id", s.client)
-			s.b.counters.reset.Add(1)
-		}
-		position.High, position.Flights = end, nil
+		s.b.logger.Error("the session's position is not in this log; it goes on at the end", "client_id", s.client)
+		s.b.counters.reset.Add(1)
+		position = positionRecord{High: end, End: end, State: position.State}
 	}
+	s.receipts.resume(position.Receipts, position.End, end)
 	t.high = position.High
 	for _, f := range position.Flights {
 		fl := flight{seq: f.Seq, qos: f.QoS, retained: f.Retained, released: f.Released}
@@ -229,7 +233,7 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 }
 
 // Publish hands a message to the core.
-func (s *mqttSession) Publish(_ context.Context, p *packet.Publish, done func(error)) {
+func (s *mqttSession) Publish(ctx context.Context, p *packet.Publish, done func(error)) {
 	e, err := s.envelope(p)
 	if err != nil {
 		finish(done, err)
@@ -237,6 +241,17 @@ func (s *mqttSession) Publish(_ context.Context, p *packet.Publish, done func(er
 	}
 	if s.noLocal > 0 || e.Retain {
 		e.Origin.Client = s.client
+	}
+	if p.QoS == 2 && s.kept {
+		s.mark(e, p.PacketID)
+		if p.Dup {
+			known, err := s.repeated(ctx, p.Topic, p.PacketID)
+			if known || err != nil {
+				finish(done, mqttError(err))
+				return
+			}
+		}
+		s.receipts.begin(p.PacketID, s.b.log.end())
 	}
 	s.publishes.Add(1)
 	s.b.publish(e, func(err error) {
@@ -271,7 +286,10 @@ func mqttError(err error) error {
 
 // Forget is told that a QoS 2 publish is complete: its identifier may come
 // again, as another message's, once that is written.
-func (s *mqttSession) Forget(_ uint16, done func(error)) { s.persist(done) }
+func (s *mqttSession) Forget(id uint16, done func(error)) {
+	s.receipts.forget(id)
+	s.persist(done)
+}
 
 // persist writes the position when the session outlives its connection.
 func (s *mqttSession) persist(done func(error)) {

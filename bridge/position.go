@@ -14,6 +14,10 @@ type positionRecord struct {
 	High    uint64         `json:"high"`    // up to it all is settled, in flight or not for the session
 	Flights []flightRecord `json:"flights,omitempty"`
 	State   []byte         `json:"state,omitempty"` // the front-end's: packet identifiers
+
+	// Of publishes at QoS 2, as in receipts.
+	End      uint64            `json:"end,omitempty"`
+	Receipts map[uint16]uint64 `json:"receipts,omitempty"`
 }
 
 // flightRecord is a delivery that was offered and not settled.
@@ -60,7 +64,8 @@ func (k *placeKeeper) write() {
 	waiting, revision := k.waiting, k.revision
 	k.waiting, k.again = nil, false
 	k.mu.Unlock()
-	rec := k.s.position(k.s.peer.State())
+	end := k.s.b.log.end() // before the state, which knows what is not above it
+	rec := k.s.position(k.s.peer.State(), end)
 	k.s.b.sessions.records.save("p."+k.s.key, &rec, revision, func(revision uint64, err error) {
 		if err == nil {
 			k.wrote(revision)
@@ -123,7 +128,7 @@ func (k *placeKeeper) last(ctx context.Context, state []byte) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	rec := k.s.position(state)
+	rec := k.s.position(state, k.s.b.log.end())
 	k.mu.Lock()
 	waiting, revision := k.waiting, k.revision
 	k.waiting = nil
@@ -139,11 +144,13 @@ func (k *placeKeeper) last(ctx context.Context, state []byte) error {
 }
 
 // position is what is to be written of where the session is.
-func (s *mqttSession) position(state []byte) positionRecord {
-	t := s.topics
+func (s *mqttSession) position(state []byte, end uint64) positionRecord {
+	t, open := s.topics, s.receipts.snapshot()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rec := positionRecord{Epoch: s.record.Epoch, Created: s.b.log.created, State: state, High: t.position()}
+	rec := positionRecord{
+		Epoch: s.record.Epoch, Created: s.b.log.created, State: state, High: t.position(), End: end, Receipts: open,
+	}
 	t.compact()
 	for _, token := range t.order {
 		f := t.flights[token]

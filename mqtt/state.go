@@ -287,7 +287,7 @@ const snapshotVersion = 1
 
 // Snapshot returns what must outlive the connection: the identifiers of
 // deliveries that could not be computed again, and those of QoS 2 publishes
-// that were answered with PUBREC. nil: nothing.
+// that were answered with PUBREC and not yet released. nil: nothing.
 func (s *State) Snapshot() []byte {
 	type entry struct {
 		token uint64
@@ -304,7 +304,7 @@ func (s *State) Snapshot() []byte {
 	}
 	var in []uint16
 	for id, r := range s.received {
-		if r.stage != publishing {
+		if r.stage == awaitPubrel {
 			in = append(in, id)
 		}
 	}
