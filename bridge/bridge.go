@@ -38,6 +38,7 @@ type Bridge struct {
 	retained *retained
 	queues   *queues
 	timers   *timers
+	gateways *gateways
 	taps     taps
 	sessions sessions
 	temps    temps
@@ -96,9 +97,13 @@ func New(ctx context.Context, cfg Config, authenticator *auth.Authenticator, log
 	if b.timers, err = openTimers(ctx, b); err != nil {
 		return nil, err
 	}
-	if err := b.sessions.sweep(ctx); err != nil {
+	if b.gateways, err = openGateways(ctx, b); err != nil {
+		return nil, err
+	}
+	if err := b.sessions.sweepDead(ctx); err != nil {
 		return nil, fmt.Errorf("sessions of the last run: %w", err)
 	}
+	b.work.Go(func() { b.gateways.run(b.ctx) })
 	return b, nil
 }
 
@@ -113,6 +118,9 @@ func (b *Bridge) Close(ctx context.Context) error {
 	}
 	if b.append != nil {
 		b.sessions.flush(ctx)
+	}
+	if b.gateways != nil {
+		b.gateways.close(ctx)
 	}
 	b.stop()
 	b.work.Wait()

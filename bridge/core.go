@@ -55,6 +55,7 @@ func (n names) log() string                { return n.upper + "_LOG" }
 func (n names) queue(shard int) string     { return fmt.Sprintf("%s_QUEUE_%02d", n.upper, shard) }
 func (n names) retained() string           { return n.upper + "_RETAINED" }
 func (n names) timers() string             { return n.upper + "_TIMERS" }
+func (n names) gateways() string           { return n.upper + "_GATEWAYS" }
 func (n names) sessions() string           { return n.upper + "_SESSIONS" }
 func (n names) live() string               { return n.prefix + ".t" }
 func (n names) durable() string            { return n.prefix + ".d" }
@@ -62,6 +63,7 @@ func (n names) native() string             { return n.prefix + ".n" }
 func (n names) retainedRoot() string       { return n.prefix + ".r" }
 func (n names) temp() string               { return n.prefix + ".temp" }
 func (n names) timer() string              { return n.prefix + ".s" }
+func (n names) gateway(run string) string  { return n.prefix + ".g." + run }
 func (n names) due() string                { return n.prefix + ".due" }
 func (n names) queueRoot(shard int) string { return fmt.Sprintf("%s.q.%02d", n.prefix, shard) }
 
@@ -158,8 +160,8 @@ func (c *core) openToNatives(opts *server.Options) error {
 	for _, root := range []string{n.live(), n.durable(), n.retainedRoot(), n.temp()} {
 		ours = append(ours, root+".>", root+"$.>")
 	}
-	ours = append(ours, n.timer()+".>", n.due(), n.prefix+".m.>", "$KV."+n.sessions()+".>")
-	streams := []string{n.log(), n.retained(), n.timers(), "KV_" + n.sessions()}
+	ours = append(ours, n.timer()+".>", n.due(), n.prefix+".m.>", "$KV."+n.sessions()+".>", "$KV."+n.gateways()+".>", n.gateway("*"))
+	streams := []string{n.log(), n.retained(), n.timers(), "KV_" + n.sessions(), "KV_" + n.gateways()}
 	for shard := range queueShards {
 		streams = append(streams, n.queue(shard))
 	}
@@ -293,6 +295,11 @@ func (c *core) declare(ctx context.Context, cfg Config) error {
 			Retention: jetstream.LimitsPolicy, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
 			Discard: jetstream.DiscardNew,
 		},
+		{
+			Name: "KV_" + n.gateways(), Subjects: []string{"$KV." + n.gateways() + ".>"},
+			Retention: jetstream.LimitsPolicy, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
+			Discard: jetstream.DiscardNew,
+		},
 	}
 	for shard := range queueShards {
 		streams = append(streams, jetstream.StreamConfig{
@@ -300,6 +307,7 @@ func (c *core) declare(ctx context.Context, cfg Config) error {
 			Retention: jetstream.WorkQueuePolicy,
 		})
 	}
+	streams = append(streams, queueStreams(n, cfg.Queues)...)
 	for _, s := range streams {
 		s.Storage = jetstream.FileStorage
 		s.Replicas = cfg.NATS.Replicas
@@ -332,7 +340,9 @@ func (c *core) ensure(ctx context.Context, want jetstream.StreamConfig, keepByte
 	if want.MaxBytes == 0 {
 		want.MaxBytes = -1
 	}
-	if old.MaxAge == want.MaxAge && old.MaxBytes == want.MaxBytes && old.Replicas == want.Replicas {
+	if old.MaxAge == want.MaxAge && old.MaxBytes == want.MaxBytes && old.Replicas == want.Replicas &&
+		max(old.MaxMsgsPerSubject, 0) == want.MaxMsgsPerSubject && old.Discard == want.Discard &&
+		old.DiscardNewPerSubject == want.DiscardNewPerSubject {
 		return nil
 	}
 	if _, err := c.js.UpdateStream(ctx, want); err != nil {

@@ -36,6 +36,7 @@ type mqttSession struct {
 	receipts receipts
 
 	// Written while it is opened.
+	asked    bool // another gateway was asked to let it go
 	record   sessionRecord
 	revision uint64 // of record; 0: it has none
 
@@ -151,6 +152,11 @@ func (s *mqttSession) take(ctx context.Context, c *mqtt.Connect, will *willRecor
 			return false, err
 		}
 	}
+	if self := s.b.gateways.self; old.Owner != "" && old.Owner != self && !s.asked && old.User == s.user {
+		s.asked = true
+		s.b.gateways.take(ctx, old.Owner, s.key)
+		return false, errConflict // read what it left
+	}
 	over := old.expiredAt(time.Now())
 	if revision != 0 && old.User != s.user && !over {
 		return false, errOtherUser
@@ -163,7 +169,7 @@ func (s *mqttSession) take(ctx context.Context, c *mqtt.Connect, will *willRecor
 		revision = 0
 	}
 	s.record = sessionRecord{
-		Client: s.client, User: s.user, Owner: s.b.name, Epoch: old.Epoch + 1, Expiry: c.SessionExpiry, Will: will,
+		Client: s.client, User: s.user, Owner: s.b.gateways.self, Epoch: old.Epoch + 1, Expiry: c.SessionExpiry, Will: will,
 	}
 	if s.kept || will != nil || present {
 		s.revision, err = x.records.saveNow("s."+s.key, &s.record, revision)
@@ -202,15 +208,23 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 		return nil, err
 	}
 	l, t := s.b.log, s.topics
-	t.mu.Lock()
 	end := l.end()
-	if !position.Created.Equal(l.created) || position.High > max(end, l.position.Load()) {
+	last := end
+	if position.High > end { // another gateway may be ahead of this one
+		info, err := s.b.core.streamInfo(ctx, l.stream)
+		if err != nil {
+			return nil, err
+		}
+		last = info.State.LastSeq
+	}
+	t.mu.Lock()
+	if !position.Created.Equal(l.created) || position.High > last {
 		s.b.logger.Error("the session's position is not in this log; it goes on at the end", "client_id", s.client)
 		s.b.counters.reset.Add(1)
 		position = positionRecord{High: end, End: end, State: position.State}
 	}
 	s.receipts.resume(position.Receipts, position.End, end)
-	t.high = position.High
+	t.high, t.from = position.High, position.High+1
 	for _, f := range position.Flights {
 		fl := flight{seq: f.Seq, qos: f.QoS, retained: f.Retained, released: f.Released}
 		t.front.push(entry{seq: f.Seq, token: f.Token, flight: fl, grant: grant{retain: f.Retained}})

@@ -160,10 +160,30 @@ func (x *sessions) run(ctx context.Context) {
 	}
 }
 
-// sweep takes back the sessions that an earlier run of this gateway left
-// connected: it was killed. Their wills are sent, their expiry begins.
-func (x *sessions) sweep(ctx context.Context) error {
-	err := x.records.each(ctx, "s.*", func(key string, value []byte, revision uint64) error {
+// find returns the session of a key that is connected here, or nil.
+func (x *sessions) find(key string) *mqttSession {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.connected[key]
+}
+
+// sweepDead takes back what gateways that are not alive any more left, among
+// them earlier runs of this one.
+func (x *sessions) sweepDead(ctx context.Context) error {
+	alive, err := x.b.gateways.others(ctx)
+	if err != nil {
+		return err
+	}
+	if err := x.sweep(ctx, func(owner string) bool { return !alive[owner] }); err != nil {
+		return err
+	}
+	return x.sweepMembers(ctx)
+}
+
+// sweep takes back the sessions whose owner is dead: their wills are sent,
+// their expiry begins.
+func (x *sessions) sweep(ctx context.Context, dead func(owner string) bool) error {
+	return x.records.each(ctx, "s.*", func(key string, value []byte, revision uint64) error {
 		if len(value) == 0 {
 			return nil
 		}
@@ -171,17 +191,30 @@ func (x *sessions) sweep(ctx context.Context) error {
 		if err := json.Unmarshal(value, &rec); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		// Nobody else can own a session of an embedded core: the gateway had
-		// another name when it was killed.
-		if rec.Owner == "" || rec.Owner != x.b.name && x.b.core.server == nil {
+		if rec.Owner == "" || !dead(rec.Owner) {
 			return nil
 		}
 		return x.end(ctx, key[len("s."):], rec, revision, true)
 	})
-	if err != nil {
-		return err
+}
+
+// dropSwept ends the connections whose sessions others took back while this
+// gateway seemed dead.
+func (x *sessions) dropSwept(ctx context.Context) error {
+	x.mu.Lock()
+	list := slices.Collect(maps.Values(x.connected))
+	x.mu.Unlock()
+	for _, s := range list {
+		var rec sessionRecord
+		revision, err := x.records.load(ctx, "s."+s.key, &rec)
+		if err != nil {
+			return err
+		}
+		if revision != 0 && rec.Owner != x.b.gateways.self || revision == 0 && s.kept {
+			s.peer.End(errTakenOver)
+		}
 	}
-	return x.sweepMembers(ctx)
+	return nil
 }
 
 // end makes a session's record say that it is not connected: its will is

@@ -56,6 +56,7 @@ type subscriber struct {
 	pending fifo // from the log, in order
 	flights map[uint64]flight
 	order   []uint64      // tokens of flights as they were offered; may hold settled ones
+	from    uint64        // what the log brings below it was settled in an earlier connection
 	high    uint64        // everything in the log up to it is settled, in flight or not for us
 	local   uint64        // the last local token number
 	drained chan struct{} // not nil: closed when front is empty or the subscriber closes
@@ -153,7 +154,7 @@ func (s *subscriber) live(m *message, t *target) {
 func (s *subscriber) tail(m *message, t *target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || m.seq < s.from {
 		return
 	}
 	g, ok := t.grant(m)
