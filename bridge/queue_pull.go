@@ -75,6 +75,7 @@ func (s *source) listen() bool {
 // while.
 func (s *source) cancel() {
 	sub := s.sub
+	s.withdrawn = s.withdrawn || s.outstanding > 0
 	s.sub, s.outstanding, s.overdrawn, s.lost = nil, 0, false, false
 	s.gen++
 	if sub == nil {

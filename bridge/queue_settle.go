@@ -222,19 +222,32 @@ func (s *source) giveBack(list []*queued, delay time.Duration, done func(error))
 		return
 	}
 	s.barriers++
+	last := len(replies) - 1
+	withdrawn := s.withdrawn && last > 0
+	s.withdrawn = false
 	q.mu.Unlock()
 	defer q.mu.Lock()
-	last := len(replies) - 1
-	for _, reply := range replies[:last] {
-		q.publishTo(reply, nak(delay))
+	send := func() {
+		for _, reply := range replies[:last] {
+			q.publishTo(reply, nak(delay))
+		}
+		q.asks.ask(replies[last], nak(delay), ackPatience, func(*nats.Msg, error) {
+			q.mu.Lock()
+			s.barriers--
+			s.run()
+			q.mu.Unlock()
+			tell(done, nil) // without an answer it comes back after ackWait
+		})
 	}
-	q.asks.ask(replies[last], nak(delay), ackPatience, func(*nats.Msg, error) {
-		q.mu.Lock()
-		s.barriers--
-		s.run()
-		q.mu.Unlock()
-		tell(done, nil) // without an answer it comes back after ackWait
-	})
+	if !withdrawn {
+		send()
+		return
+	}
+	// The core notices that nobody waits for a pull when it has a message for
+	// it, and puts that one behind the others. Asked about its consumer, it
+	// looks before.
+	info := "$JS.API.CONSUMER.INFO." + s.places[0].stream + "." + s.name
+	q.asks.ask(info, nil, ackPatience, func(*nats.Msg, error) { send() })
 }
 
 // sendBack returns a delivery that nobody has heard of yet.

@@ -37,6 +37,7 @@ type source struct {
 	gen         int
 	outstanding int       // messages asked for and not delivered
 	overdrawn   bool      // more may be asked for than there is room
+	withdrawn   bool      // pulls were cancelled that the core may still have
 	lost        bool      // what is asked for is void
 	dry         bool      // places[0] has no more messages: once held is empty, the next
 	heard       time.Time // of the pulls
