@@ -48,6 +48,7 @@ func (p *process) mosquittoPub(t *testing.T, body string, args ...string) {
 }
 
 func testPHPAndMosquitto(t *testing.T, p *process) {
+	t.Helper()
 	bodies := map[string]string{"text": "21.5 °C", "every byte": everyByte(), "1 MiB": strings.Repeat(everyByte(), 4096), "nothing": ""}
 	for _, version := range mosquittoVersions {
 		t.Run("PHP to "+version, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 // testPHP tests with the Stomp extension of PHP, as its applications use it.
 func testPHP(t *testing.T, p *process) {
+	t.Helper()
 	t.Run("the example of the manual", func(t *testing.T) {
 		t.Parallel()
 		example, err := os.ReadFile(filepath.Join(scripts, "php", "example.php"))

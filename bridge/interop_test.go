@@ -27,7 +27,7 @@ const scripts = "../deploy/interop"
 const python = "/usr/bin/python3"
 
 // soon is how long a client may take; a loaded machine needs it.
-const soon = 60 * time.Second
+const soon = 30 * time.Second
 
 // TestInterop runs clients of other makers against the binary. A client that
 // is not installed fails it.
@@ -37,16 +37,40 @@ func TestInterop(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/causeway").CombinedOutput()
 	require.NoError(t, err, string(out))
 	for _, group := range []struct {
-		name string
-		test func(*testing.T, *process)
+		name  string
+		test  func(*testing.T, *process)
+		flags []string
 	}{
-		{"PHP", testPHP},
-		{"PHP and Mosquitto", testPHPAndMosquitto},
+		{"PHP", testPHP, nil},
+		{"PHP and Mosquitto", testPHPAndMosquitto, nil},
+		// The clients ask for heart-beats of half a second.
+		{"other languages", testOtherLanguages, []string{"--stomp.heart_beat=500ms"}},
+		{"Paho in Go", testPaho, nil},
+		{"by hand", testByHand, nil},
+		{"a crash", testCrash, nil},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()
-			group.test(t, serve(t, binary, t.TempDir()))
+			group.test(t, serve(t, binary, t.TempDir(), group.flags...))
 		})
+	}
+}
+
+// testOtherLanguages tests with STOMP and MQTT libraries of Debian and npm.
+func testOtherLanguages(t *testing.T, p *process) {
+	t.Helper()
+	for _, version := range []string{"1.0", "1.1", "1.2"} {
+		p.check(t,
+			python+" python/stomp_client.py "+version,
+			"perl perl/net_stomp.pl "+version,
+			"ruby ruby/stomp_client.rb "+version,
+			"node node/stompjs.mjs "+version+" text",
+			"node node/stompjs.mjs "+version+" binary",
+			"node node/stompjs.mjs "+version+" split",
+		)
+	}
+	for _, version := range []string{"3", "4", "5"} {
+		p.check(t, python+" python/paho_client.py "+version, "node node/mqttjs.mjs "+version)
 	}
 }
 
@@ -122,9 +146,10 @@ func (p *process) env(name string) string {
 // program is a client that runs.
 type program struct {
 	cmd    *exec.Cmd
-	ended  chan error
 	lines  chan string // of its standard output, closed at its end
 	stderr bytes.Buffer
+	ended  chan struct{}
+	err    error // once it ended
 }
 
 // start runs a program with this gateway's address in its environment, until
@@ -133,7 +158,7 @@ func (p *process) start(t *testing.T, stdin string, name string, args ...string)
 	t.Helper()
 	c := &program{
 		cmd:   exec.CommandContext(context.WithoutCancel(t.Context()), name, args...),
-		ended: make(chan error, 1), lines: make(chan string, 10_000),
+		lines: make(chan string, 10_000), ended: make(chan struct{}),
 	}
 	c.cmd.Dir, c.cmd.Env = scripts, append(os.Environ(), p.environ()...)
 	c.cmd.Stdin, c.cmd.Stderr = strings.NewReader(stdin), &c.stderr
@@ -148,7 +173,8 @@ func (p *process) start(t *testing.T, stdin string, name string, args ...string)
 			c.lines <- lines.Text()
 		}
 		close(c.lines)
-		c.ended <- c.cmd.Wait()
+		c.err = c.cmd.Wait()
+		close(c.ended)
 	}()
 	return c
 }
@@ -159,7 +185,8 @@ func (c *program) line(t *testing.T) string {
 	select {
 	case line, ok := <-c.lines:
 		if !ok {
-			require.FailNow(t, "the program ended", "%v\n%v\n%s", c.cmd.Args, <-c.ended, c.stderr.String())
+			<-c.ended
+			require.FailNow(t, "the program ended", "%v\n%v\n%s", c.cmd.Args, c.err, c.stderr.String())
 		}
 		return line
 	case <-time.After(soon):
@@ -186,7 +213,8 @@ func (c *program) done(t *testing.T) string {
 		select {
 		case line, ok := <-c.lines:
 			if !ok {
-				require.NoError(t, <-c.ended, "%v\n%s%s", c.cmd.Args, out.String(), c.stderr.String())
+				<-c.ended
+				require.NoError(t, c.err, "%v\n%s%s", c.cmd.Args, out.String(), c.stderr.String())
 				return out.String()
 			}
 			_, _ = fmt.Fprintln(&out, line)

@@ -142,8 +142,8 @@ inbox.ended.get(timeout=30)
 
 # Silence is no reason to end a connection, with heart-beats.
 if version != "1.0":
-    connection, inbox = connect(heartbeats=(200, 200))
-    for _ in range(5):
+    connection, inbox = connect(heartbeats=(500, 500), heart_beat_receive_scale=8)
+    for _ in range(3):
         inbox.beats.get(timeout=30)
     connection.subscribe(destination, id="s3")
     connection.send(destination, "still here")
