@@ -83,6 +83,9 @@ func (s *mqttSession) filter(f packet.Filter, identifier uint32) (*mqttFilter, p
 	if err != nil || mapping.ValidFilter(rest) != nil {
 		return nil, packet.TopicFilterInvalid
 	}
+	if strings.HasPrefix(rest, tempRoot) {
+		return nil, packet.NotAuthorized
+	}
 	next := &mqttFilter{shared: shared, group: group, rest: rest, record: filterRecord{
 		Filter: f.Topic, QoS: uint8(f.QoS), NoLocal: f.NoLocal, AsPublished: f.RetainAsPublished, Identifier: identifier,
 	}}

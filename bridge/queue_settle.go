@@ -222,6 +222,9 @@ func (s *source) giveBack(list []*queued, delay time.Duration, done func(error))
 		return
 	}
 	s.barriers++
+	if s.overdrawn && s.excess() { // or it would come straight back
+		s.cancel()
+	}
 	last := len(replies) - 1
 	withdrawn := s.withdrawn && last > 0
 	s.withdrawn = false
