@@ -27,10 +27,19 @@ var (
 	errBusy    = errors.New("the core is behind with its answers")
 )
 
+// appendRetry is the pause before what the core did not take is sent again:
+// a stream elects a leader, or the connection is back.
+const appendRetry = 100 * time.Millisecond
+
 // appender publishes to streams without waiting: acknowledgements come back on
 // one subscription, are matched by number and completed by one goroutine.
+//
+// A core that is more than this process may be away for a while, or lose an
+// answer. Appends then keep their place, and are sent again in their order;
+// each has an id, so that none is stored twice.
 type appender struct {
 	nc       *nats.Conn
+	id       string // begins the ids of messages; "": the core is never away
 	inbox    string // answers come to inbox + number
 	patience time.Duration
 	answers  chan *nats.Msg
@@ -40,6 +49,7 @@ type appender struct {
 
 	mu      sync.Mutex
 	room    sync.Cond
+	again   bool   // what is pending will be sent again
 	next    uint64 // number of the next append
 	oldest  uint64 // every number below it has completed
 	pending [appendSlots]pendingAppend
@@ -49,11 +59,14 @@ type appender struct {
 type pendingAppend struct {
 	done func(seq uint64, err error) // nil: free
 	sent time.Time
+	msg  *nats.Msg // to be sent again; nil: never
 }
 
-func newAppender(nc *nats.Conn, patience time.Duration) (*appender, error) {
+// newAppender publishes on nc. With an id, which no other appender ever has,
+// appends outlast a core that is away for less than patience.
+func newAppender(nc *nats.Conn, patience time.Duration, id string) (*appender, error) {
 	a := &appender{
-		nc: nc, inbox: nats.NewInbox() + ".", patience: patience,
+		nc: nc, id: id, inbox: nats.NewInbox() + ".", patience: patience,
 		answers: make(chan *nats.Msg, appendSlots), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	a.room.L = &a.mu
@@ -90,15 +103,81 @@ func (a *appender) appendNext(m *nats.Msg, done func(seq uint64, err error)) {
 
 // publish takes the next slot. The mutex is held, and released.
 func (a *appender) publish(m *nats.Msg, done func(seq uint64, err error)) {
-	now := time.Now()
 	n := a.next
 	a.next++
-	a.pending[n%appendSlots] = pendingAppend{done, now}
+	number := strconv.FormatUint(n, 36)
+	m.Reply = a.inbox + number
+	slot := pendingAppend{done: done, sent: time.Now()}
+	if a.id != "" && m.Header["Nats-Batch-Id"] == nil {
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+		m.Header[nats.MsgIdHdr] = []string{a.id + number}
+		slot.msg = m
+	}
+	a.pending[n%appendSlots] = slot
+	wait := a.again && slot.msg != nil // it must not overtake
 	a.mu.Unlock()
-
-	m.Reply = a.inbox + strconv.FormatUint(n, 36)
+	if wait {
+		return
+	}
 	if err := a.nc.PublishMsg(m); err != nil {
+		a.failed(n, err)
+	}
+}
+
+// failed ends an append that was not taken, or plans to send it again.
+func (a *appender) failed(n uint64, err error) {
+	a.mu.Lock()
+	slot := &a.pending[n%appendSlots]
+	if n < a.oldest || n >= a.next || slot.done == nil || slot.msg == nil {
+		a.mu.Unlock()
 		a.finish(n, 0, err)
+		return
+	}
+	if !a.again {
+		a.again = true
+		time.AfterFunc(appendRetry, a.sendAgain)
+	}
+	a.mu.Unlock()
+}
+
+// resend sends everything pending again, soon.
+func (a *appender) resend() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.id != "" && !a.again && a.next > a.oldest {
+		a.again = true
+		time.AfterFunc(appendRetry, a.sendAgain)
+	}
+}
+
+// sendAgain sends everything pending in its order.
+func (a *appender) sendAgain() {
+	a.mu.Lock()
+	n := a.oldest
+	a.mu.Unlock()
+	for {
+		a.mu.Lock()
+		n = max(n, a.oldest)
+		if n >= a.next { // what comes now follows by itself
+			a.again = false
+			a.mu.Unlock()
+			return
+		}
+		m := a.pending[n%appendSlots].msg
+		a.mu.Unlock()
+		if m != nil {
+			if err := a.nc.PublishMsg(m); err != nil {
+				select {
+				case <-a.stop:
+				default:
+					time.AfterFunc(appendRetry, a.sendAgain)
+				}
+				return
+			}
+		}
+		n++
 	}
 }
 
@@ -117,6 +196,10 @@ func (a *appender) complete() {
 				continue
 			}
 			seq, err := parseAck(m)
+			if errors.Is(err, nats.ErrNoResponders) {
+				a.failed(n, err)
+				continue
+			}
 			a.finish(n, seq, err)
 		case now := <-tick.C:
 			a.expire(now)
@@ -132,7 +215,7 @@ func (a *appender) finish(n, seq uint64, err error) {
 	}
 	slot := &a.pending[n%appendSlots]
 	done := slot.done
-	slot.done = nil
+	*slot = pendingAppend{}
 	for a.oldest < a.next && a.pending[a.oldest%appendSlots].done == nil {
 		a.oldest++
 	}

@@ -38,6 +38,11 @@ func newAsker(nc *nats.Conn) *asker {
 // ask publishes a request. answer is called once, usually from another
 // goroutine, and must not block.
 func (a *asker) ask(subject string, body []byte, patience time.Duration, answer func(*nats.Msg, error)) {
+	a.askMsg(&nats.Msg{Subject: subject, Data: body}, patience, answer)
+}
+
+// askMsg is ask with headers.
+func (a *asker) askMsg(m *nats.Msg, patience time.Duration, answer func(*nats.Msg, error)) {
 	if a.err != nil {
 		answer(nil, a.err)
 		return
@@ -52,7 +57,8 @@ func (a *asker) ask(subject string, body []byte, patience time.Duration, answer 
 	a.next++
 	a.pending[n] = question{answer, time.Now().Add(patience)}
 	a.mu.Unlock()
-	if err := a.nc.PublishRequest(subject, a.inbox+strconv.FormatUint(n, 36), body); err != nil {
+	m.Reply = a.inbox + strconv.FormatUint(n, 36)
+	if err := a.nc.PublishMsg(m); err != nil {
 		a.finish(n, nil, err)
 	}
 }

@@ -5,6 +5,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -75,7 +76,11 @@ func New(ctx context.Context, cfg Config, authenticator *auth.Authenticator, log
 		return nil, err
 	}
 	b.lowerMaxMessage()
-	if b.append, err = newAppender(b.core.pub, cfg.NATS.Patience); err != nil {
+	id := ""
+	if b.core.server == nil {
+		id = nuid.Next() + "."
+	}
+	if b.append, err = newAppender(b.core.pub, cfg.NATS.Patience, id); err != nil {
 		return nil, err
 	}
 	b.retained = newRetained(b)
@@ -91,6 +96,8 @@ func New(ctx context.Context, cfg Config, authenticator *auth.Authenticator, log
 			return nil, err
 		}
 	}
+	b.core.whenBack(b.core.pub, b.append.resend)
+	b.core.whenBack(b.core.sub, func() { b.log.reopen(errors.New("the core was away")) })
 	b.work.Go(func() { b.log.scan.run(b.ctx) })
 	b.work.Go(func() { b.log.watch(b.ctx) })
 	b.work.Go(func() { b.sessions.run(b.ctx) })

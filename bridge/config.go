@@ -105,7 +105,7 @@ func (c Config) Validate() error {
 	n := c.NATS
 	check(!strings.ContainsAny(c.Name, " \t\r\n.*>/"), "name: %q: blanks, dots, slashes and wildcards are not allowed", c.Name)
 	check(n.URL != "" || n.Store != "", "nats.store: name a directory for the embedded core, or a server in nats.url")
-	check(n.MaxStore >= 0, "nats.max_store: %d is negative", n.MaxStore)
+	check(n.MaxStore == 0 || n.MaxStore >= 64<<20, "nats.max_store: %d bytes are too few; 0 (three quarters of the free disk) or at least 64MiB", n.MaxStore)
 	check(n.Sync == "interval" || n.Sync == "always", "nats.sync: %q is not one of interval, always", n.Sync)
 	check(n.Replicas >= 1 && n.Replicas <= 5, "nats.replicas: %d is not between 1 and 5", n.Replicas)
 	check(isToken(n.Prefix), "nats.prefix: %q: use lower case letters, digits, - and _", n.Prefix)

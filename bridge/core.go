@@ -144,6 +144,11 @@ func (c *core) openToNatives(opts *server.Options) error {
 	if c.cfg.Listen == "" {
 		return nil
 	}
+	probe, err := net.Listen("tcp", c.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("nats.listen: %w; stop what listens there, or choose another address", err)
+	}
+	_ = probe.Close()
 	host, port, err := net.SplitHostPort(c.cfg.Listen)
 	if err == nil {
 		opts.Port, err = strconv.Atoi(port)
@@ -232,7 +237,7 @@ func (c *core) connect(purpose string) (*nats.Conn, error) {
 				c.log.Error("core connection lost", "connection", purpose, "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { c.log.Info("core connection is back", "connection", purpose) }),
+		nats.ReconnectBufSize(-1), // what waits for the core is kept, in order, by who sent it
 	}
 	if c.server != nil {
 		opts = append(opts, nats.InProcessServer(c.server), nats.UserInfo(c.user, c.password))
@@ -263,6 +268,15 @@ func (c *core) connect(purpose string) (*nats.Conn, error) {
 		return nil, fmt.Errorf("nats.url: cannot connect to %s: %w", c.cfg.URL, err)
 	}
 	return nc, nil
+}
+
+// whenBack calls back each time a connection to the core is back after it was
+// lost.
+func (c *core) whenBack(nc *nats.Conn, back func()) {
+	nc.SetReconnectHandler(func(*nats.Conn) {
+		c.log.Info("core connection is back", "connection", nc.Opts.Name)
+		back()
+	})
 }
 
 // declare creates the streams and buckets that are missing and brings the
@@ -311,6 +325,10 @@ func (c *core) declare(ctx context.Context, cfg Config) error {
 	for _, s := range streams {
 		s.Storage = jetstream.FileStorage
 		s.Replicas = cfg.NATS.Replicas
+		s.Duplicates = cfg.NATS.Patience // for as long as an append may be sent again
+		if s.MaxAge > 0 {
+			s.Duplicates = min(s.Duplicates, s.MaxAge)
+		}
 		s.AllowDirect, s.AllowMsgTTL, s.AllowAtomicPublish = true, true, true
 		s.Metadata = map[string]string{"causeway": "1"}
 		if err := c.ensure(ctx, s, cfg.LogRetention.Bytes == 0); err != nil {
@@ -340,7 +358,7 @@ func (c *core) ensure(ctx context.Context, want jetstream.StreamConfig, keepByte
 	if want.MaxBytes == 0 {
 		want.MaxBytes = -1
 	}
-	if old.MaxAge == want.MaxAge && old.MaxBytes == want.MaxBytes && old.Replicas == want.Replicas &&
+	if old.Duplicates == want.Duplicates && old.MaxAge == want.MaxAge && old.MaxBytes == want.MaxBytes && old.Replicas == want.Replicas &&
 		max(old.MaxMsgsPerSubject, 0) == want.MaxMsgsPerSubject && old.Discard == want.Discard &&
 		old.DiscardNewPerSubject == want.DiscardNewPerSubject {
 		return nil
@@ -401,10 +419,13 @@ func (e *apiError) Error() string { return fmt.Sprintf("core: %s (%d)", e.Descri
 // close lets go of the core; what was published is stored before it returns.
 func (c *core) close() {
 	for _, nc := range []*nats.Conn{c.pub, c.sub} {
-		if nc != nil {
-			_ = nc.FlushTimeout(2 * time.Second)
-			nc.Close()
+		if nc == nil {
+			continue
 		}
+		if nc.IsConnected() {
+			_ = nc.FlushTimeout(2 * time.Second)
+		}
+		nc.Close()
 	}
 	if c.server != nil {
 		c.server.Shutdown()
@@ -422,11 +443,15 @@ func (l serverLog) line(level slog.Level, format string, v []any) {
 	l.log.Log(context.Background(), level, "core", "line", fmt.Sprintf(format, v...))
 }
 
-// Warnf leaves out what the server says of settings that are ours.
+// Warnf leaves out what the server says of settings that are ours, and what
+// is usual after a crash.
 func (l serverLog) Warnf(format string, v ...any) {
-	if !strings.HasPrefix(format, "Maximum payloads over") {
-		l.line(slog.LevelWarn, format, v)
+	level := slog.LevelWarn
+	if strings.HasPrefix(format, "Maximum payloads over") || strings.HasPrefix(format, "Plaintext passwords") ||
+		strings.Contains(format, "TTL state is outdated") {
+		level = slog.LevelDebug
 	}
+	l.line(level, format, v)
 }
 func (l serverLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
 func (l serverLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v) }

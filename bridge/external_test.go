@@ -1,31 +1,79 @@
 package bridge_test
 
 import (
+	"net"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/causeway-mq/causeway/bridge"
+	"github.com/causeway-mq/causeway/mqtt"
 	"github.com/causeway-mq/causeway/mqtt/packet"
 	"github.com/causeway-mq/causeway/stomp/frame"
 )
 
 // startCore runs a NATS server of somebody else's.
-func startCore(t *testing.T) string {
+func startCore(t *testing.T, address, store string) *server.Server {
 	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
 	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+		Host: host, Port: n, NoLog: true, NoSigs: true, JetStream: true, StoreDir: store,
 	})
 	require.NoError(t, err)
 	s.Start()
 	require.True(t, s.ReadyForConnections(patience))
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s.ClientURL()
+	t.Cleanup(func() { stopCore(s) })
+	return s
+}
+
+func stopCore(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+func TestCoreThatIsAwayLosesNothing(t *testing.T) {
+	address, store := freeAddress(t), t.TempDir()
+	core := startCore(t, address, store)
+	cfg := bridge.DefaultConfig()
+	cfg.Name, cfg.NATS.URL, cfg.NATS.Patience = "gw", "nats://"+address, 20*time.Second
+	g := startGateway(t, cfg)
+
+	subscriber, messages := mqttClient(t, g, packet.Connect{Version: packet.V311, CleanStart: true, ClientID: "sub"})
+	_, err := subscriber.Subscribe(within(t), packet.Filter{Topic: "count", QoS: 1})
+	require.NoError(t, err)
+	publisher, _ := mqttClient(t, g, packet.Connect{Version: packet.V311, CleanStart: true, ClientID: "pub"})
+
+	const n = 2000
+	acked := make(chan error, n)
+	for i := range n {
+		if i == n/2 {
+			stopCore(core)
+			require.Eventually(t, func() bool { return g.bridge.Ready() != nil }, patience, time.Millisecond)
+		}
+		if i == n/2+50 { // those wait for it
+			core = startCore(t, address, store)
+		}
+		p := &packet.Publish{QoS: 1, Topic: "count", Payload: []byte(strconv.Itoa(i))}
+		require.NoError(t, publisher.PublishAsync(t.Context(), p, func(err error) { acked <- err }))
+	}
+	for range n {
+		require.NoError(t, <-acked)
+	}
+	for i := range n {
+		require.Equal(t, strconv.Itoa(i), string(next(t, messages).body))
+	}
+	require.NoError(t, g.bridge.Ready())
+	g.stop()
 }
 
 func TestGatewaysOnAnExternalCoreAreOneSystem(t *testing.T) {
-	url := startCore(t)
+	url := startCore(t, "127.0.0.1:-1", t.TempDir()).ClientURL()
 	start := func(name string) *gateway {
 		cfg := bridge.DefaultConfig()
 		cfg.Name, cfg.NATS.URL = name, url
@@ -56,6 +104,20 @@ func TestGatewaysOnAnExternalCoreAreOneSystem(t *testing.T) {
 		back, messages := mqttClient(t, b, connect)
 		require.True(t, back.Connack().SessionPresent)
 		require.Equal(t, "missed", string(next(t, messages).body))
+	})
+	t.Run("a session that is connected at one gateway is taken over by the other, and its client told", func(t *testing.T) {
+		connect := packet.Connect{Version: packet.V5, ClientID: "restless", SessionExpiry: new(time.Hour)}
+		first, _ := mqttClient(t, a, connect)
+		_, err := first.Subscribe(within(t), packet.Filter{Topic: "restless", QoS: 1})
+		require.NoError(t, err)
+		second, messages := mqttClient(t, b, connect)
+		require.True(t, second.Connack().SessionPresent)
+		<-first.Done()
+		var end *mqtt.Error
+		require.ErrorAs(t, first.Err(), &end)
+		require.Equal(t, packet.SessionTakenOver, end.Reason)
+		require.NoError(t, second.Publish(within(t), &packet.Publish{QoS: 1, Topic: "restless", Payload: []byte("1")}))
+		require.Equal(t, "1", string(next(t, messages).body))
 	})
 	t.Run("a queue is one queue", func(t *testing.T) {
 		sender := stompClient(t, a, frame.V12)

@@ -40,6 +40,8 @@ type msgLog struct {
 	consumer string
 	cseq     uint64 // the consumer's sequence expected next
 	alive    time.Time
+
+	reopening bool
 }
 
 // streamInfo is what the bridge asks of a stream.
@@ -76,28 +78,28 @@ func openLog(ctx context.Context, b *Bridge) (*msgLog, error) {
 
 // follow opens the tail behind the position.
 func (l *msgLog) follow(ctx context.Context) error {
-	l.mu.Lock()
-	old, name := l.sub, l.consumer
-	l.mu.Unlock()
-	if old != nil {
-		_ = old.Unsubscribe()
-		l.b.core.deleteConsumer(l.stream, name)
-	}
 	inbox := nats.NewInbox()
-	name = "tail-" + inbox[7:]
+	name := "tail-" + inbox[7:]
 	l.mu.Lock()
+	old := l.consumer
 	sub, err := l.b.core.sub.Subscribe(inbox, l.receive)
 	l.sub, l.consumer, l.cseq, l.alive = sub, name, 1, time.Now()
 	l.mu.Unlock()
+	if err == nil {
+		_ = sub.SetPendingLimits(-1, -1) // flow control bounds it
+		if old != "" {
+			l.b.core.deleteConsumer(l.stream, old)
+		}
+		err = l.b.core.createConsumer(ctx, l.stream, name, map[string]any{
+			"deliver_subject": inbox, "deliver_policy": "by_start_sequence", "opt_start_seq": l.position.Load() + 1,
+			"ack_policy": "none", "mem_storage": true, "num_replicas": 1, "replay_policy": "instant",
+			"flow_control": true, "idle_heartbeat": tailBeat, "inactive_threshold": time.Minute,
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("tail of the log: %w", err)
 	}
-	_ = sub.SetPendingLimits(-1, -1) // flow control bounds it
-	return l.b.core.createConsumer(ctx, l.stream, name, map[string]any{
-		"deliver_subject": inbox, "deliver_policy": "by_start_sequence", "opt_start_seq": l.position.Load() + 1,
-		"ack_policy": "none", "mem_storage": true, "num_replicas": 1, "replay_policy": "instant",
-		"flow_control": true, "idle_heartbeat": tailBeat, "inactive_threshold": time.Minute,
-	})
+	return nil
 }
 
 // createConsumer creates an ephemeral consumer with a name of ours.
@@ -202,18 +204,29 @@ func (l *msgLog) subject(s string) (topic string, native bool) {
 // reopen replaces the tail after a fault, in the background.
 func (l *msgLog) reopen(cause error) {
 	l.mu.Lock()
-	l.sub = nil // what still comes is not wanted
-	l.alive = time.Now()
+	under := l.reopening
+	l.reopening = true
+	if l.sub != nil {
+		_ = l.sub.Unsubscribe()
+		l.sub = nil // what still comes is not wanted
+	}
 	l.mu.Unlock()
+	if under {
+		return
+	}
 	l.b.work.Go(func() {
 		for wait := 50 * time.Millisecond; l.b.ctx.Err() == nil; wait = min(2*wait, 5*time.Second) {
 			ctx, cancel := context.WithTimeout(l.b.ctx, 5*time.Second)
 			err := l.follow(ctx)
 			cancel()
 			if err == nil {
+				l.mu.Lock()
+				l.reopening = false
+				l.mu.Unlock()
 				l.log.Info("log tail opened again", "cause", cause)
 				return
 			}
+			l.log.Warn("log tail", "error", err)
 			select {
 			case <-l.b.ctx.Done():
 			case <-time.After(wait):
@@ -232,7 +245,7 @@ func (l *msgLog) watch(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			l.mu.Lock()
-			silent := l.sub != nil && now.Sub(l.alive) > 3*tailBeat
+			silent := !l.reopening && now.Sub(l.alive) > 3*tailBeat
 			l.mu.Unlock()
 			if silent {
 				l.reopen(errors.New("the tail of the log fell silent"))

@@ -3,6 +3,7 @@ package bridge
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -96,7 +97,11 @@ func (t *temps) send(e *mapping.Envelope, done func(error)) {
 		done(err)
 		return
 	}
-	t.b.append.append(stored(subject, e), func(_ uint64, err error) {
+	m := stored(subject, e)
+	t.b.queues.asks.askMsg(m, t.b.cfg.NATS.Patience, func(answer *nats.Msg, err error) {
+		if err == nil && string(answer.Data) != tempTaken {
+			err = errRefused
+		}
 		if err != nil {
 			err = fmt.Errorf("%w (%w)", errNobody, err)
 		}
@@ -104,12 +109,13 @@ func (t *temps) send(e *mapping.Envelope, done func(error)) {
 	})
 }
 
-// The answers to a message for a temporary destination have the form of a
-// stream's acknowledgement.
-var (
-	tempTaken   = []byte(`{"stream":"temp", "seq":1}`)
-	tempRefused = []byte(`{"error":{"code":404,"description":"nobody takes it"}}`)
+// The answers to a message for a temporary destination.
+const (
+	tempTaken   = "+OK"
+	tempRefused = "-NO"
 )
+
+var errRefused = errors.New("refused")
 
 func (t *temps) receive(m *nats.Msg) {
 	answer := tempRefused
@@ -119,7 +125,7 @@ func (t *temps) receive(m *nats.Msg) {
 		}
 	}
 	if m.Reply != "" {
-		_ = t.b.core.sub.Publish(m.Reply, answer)
+		_ = t.b.core.sub.Publish(m.Reply, []byte(answer))
 	}
 }
 
