@@ -42,6 +42,12 @@ func testConfig(t testing.TB) bridge.Config {
 
 func startGateway(t testing.TB, cfg bridge.Config, users ...auth.User) *gateway {
 	t.Helper()
+	return startFrontEnds(t, cfg, stomp.DefaultConfig(), mqtt.DefaultConfig(), users...)
+}
+
+// startFrontEnds is startGateway for servers that are told something.
+func startFrontEnds(t testing.TB, cfg bridge.Config, s stomp.Config, m mqtt.Config, users ...auth.User) *gateway {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	authenticator, err := auth.New(auth.Config{})
 	require.NoError(t, err)
@@ -61,8 +67,8 @@ func startGateway(t testing.TB, cfg bridge.Config, users ...auth.User) *gateway 
 	}
 	g := &gateway{bridge: b}
 	var stompEnded, mqttEnded <-chan struct{}
-	g.stomp, stompEnded = listen((&stomp.Server{Config: stomp.DefaultConfig(), Broker: b.STOMP(), Logger: log}).Serve)
-	g.mqtt, mqttEnded = listen((&mqtt.Server{Config: mqtt.DefaultConfig(), Broker: b.MQTT(), Logger: log}).Serve)
+	g.stomp, stompEnded = listen((&stomp.Server{Config: s, Broker: b.STOMP(), Logger: log}).Serve)
+	g.mqtt, mqttEnded = listen((&mqtt.Server{Config: m, Broker: b.MQTT(), Logger: log}).Serve)
 	stopped := false
 	g.stop = func() {
 		if stopped {

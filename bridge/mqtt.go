@@ -459,6 +459,9 @@ func (s *mqttSession) envelope(p *packet.Publish) (*mapping.Envelope, error) {
 	return e, nil
 }
 
+// maxCorrelation is the length of the longest binary data, in bytes. // [MQTT-1.5.6]
+const maxCorrelation = 65535
+
 // forMQTT is the message as MQTT clients see it, made once.
 func (m *message) forMQTT(b *Bridge) *mqtt.Message {
 	if out := m.mqtt.Load(); out != nil {
@@ -466,7 +469,15 @@ func (m *message) forMQTT(b *Bridge) *mqtt.Message {
 	}
 	out := &mqtt.Message{Topic: m.Topic, Payload: m.Body, Expires: m.Expires}
 	p := &out.Properties
-	p.ResponseTopic, p.CorrelationData = m.ReplyTo, m.Correlation
+	p.ResponseTopic = m.ReplyTo
+	if len(m.Correlation) <= maxCorrelation {
+		p.CorrelationData = m.Correlation
+	} else {
+		p.User = append(p.User, packet.UserProperty{Name: "correlation-id", Value: b.mqttText(string(m.Correlation))})
+	}
+	if m.ID != "" {
+		p.User = append(p.User, packet.UserProperty{Name: "original-message-id", Value: b.mqttText(m.ID)})
+	}
 	if m.UTF8 && utf8.Valid(m.Body) {
 		one := uint8(1)
 		p.PayloadFormat = &one
