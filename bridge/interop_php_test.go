@@ -3,6 +3,7 @@
 package bridge_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,27 @@ func testPHP(t *testing.T, p *process) {
 		out := p.run(t, strings.Replace(string(example), ":61613", broker, 1), "php")
 		require.Contains(t, out, "object(StompFrame)")
 		require.Contains(t, out, `string(3) "bar"`)
+	})
+	t.Run("what a killed worker had goes to the next, in order", func(t *testing.T) {
+		t.Parallel()
+		for i := range 8 {
+			p.phpSends(t, fmt.Sprint(i), "/queue/killed")
+		}
+		worker := p.start(t, "", "php", "php/hold.php", "/queue/killed")
+		worker.says(t, "5")
+		next := p.phpReceives(t, "8", "/queue/killed", "prefetch-count=1")
+		for i := range 3 {
+			require.Equal(t, fmt.Sprint(5+i), string(next.hears(t).Body))
+		}
+		worker.crash(t)
+		for i := range 5 {
+			m := next.hears(t)
+			require.Equal(t, fmt.Sprint(i), string(m.Body))
+			if i == 0 {
+				require.Equal(t, "true", m.Headers["redelivered"])
+			}
+		}
+		next.done(t)
 	})
 	p.check(t,
 		"php php/api.php",

@@ -47,6 +47,7 @@ func TestInterop(t *testing.T) {
 		{"other languages", testOtherLanguages, []string{"--stomp.heart_beat=500ms"}},
 		{"Paho in Go", testPaho, nil},
 		{"by hand", testByHand, nil},
+		{"set up", testSetUp, nil},
 		{"a crash", testCrash, nil},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -79,6 +80,7 @@ type process struct {
 	binary, store string
 	cmd           *exec.Cmd
 	said          map[string]string // the start-up lines
+	login         []string          // the scripts' variables LOGIN and PASSCODE
 }
 
 // serve starts the binary on a store. When the test ends it is stopped, and
@@ -124,13 +126,16 @@ func (p *process) crash(t *testing.T) {
 
 // environ tells clients where the gateway is.
 func (p *process) environ() []string {
-	_, stompPort, _ := net.SplitHostPort(p.said["stomp.listen"])
-	_, mqttPort, _ := net.SplitHostPort(p.said["mqtt.listen"])
 	stompURL, mqttURL, _ := strings.Cut(p.said["websocket.listen"], " ")
-	return []string{
-		"BROKER=tcp://" + p.said["stomp.listen"], "STOMP_PORT=" + stompPort, "MQTT_PORT=" + mqttPort,
+	return append([]string{
+		"BROKER=tcp://" + p.said["stomp.listen"], "STOMP_PORT=" + port(p.said["stomp.listen"]), "MQTT_PORT=" + port(p.said["mqtt.listen"]),
 		"STOMP_URL=" + stompURL, "MQTT_URL=" + mqttURL,
-	}
+	}, p.login...)
+}
+
+func port(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return port
 }
 
 // env returns one of them.
@@ -250,7 +255,7 @@ func (p *process) run(t *testing.T, stdin string, name string, args ...string) s
 func (p *process) check(t *testing.T, commands ...string) {
 	t.Helper()
 	for _, command := range commands {
-		t.Run(command, func(t *testing.T) {
+		t.Run(strings.TrimPrefix(command, "/usr/bin/"), func(t *testing.T) {
 			t.Parallel()
 			args := strings.Fields(command)
 			p.run(t, "", args[0], args[1:]...)

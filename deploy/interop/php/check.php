@@ -23,7 +23,7 @@ function version(string $version): array
 
 function connect(string $version = '1.0'): Stomp
 {
-    $stomp = new Stomp(broker(), '', '', version($version));
+    $stomp = new Stomp(broker(), getenv('LOGIN') ?: '', getenv('PASSCODE') ?: '', version($version));
     $stomp->setReadTimeout(10);
     return $stomp;
 }
