@@ -70,8 +70,7 @@ func (s *mqttSession) Subscribe(_ context.Context, p *packet.Subscribe, done fun
 }
 
 func subscribeReason(err error) packet.ReasonCode {
-	var limit *mapping.LimitError
-	if errors.As(err, &limit) {
+	if _, long := errors.AsType[*mapping.LimitError](err); long {
 		return packet.QuotaExceeded
 	}
 	return packet.UnspecifiedError
@@ -92,7 +91,9 @@ func (s *mqttSession) filter(f packet.Filter, identifier uint32) (*mqttFilter, p
 	topics, queues := s.b.table.Covers(rest)
 	if shared {
 		next.record.QoS = min(next.record.QoS, 1)
-		next.grouped = topics
+		// The few topics among queues, as queue/ itself, are no reason to take
+		// a filter of queues for one of topics.
+		next.grouped = topics && !strings.HasPrefix(rest, s.b.cfg.Queues.Root+"/")
 		if next.grouped && group == "" { // $queue/… on topics: one group for all
 			next.group = "$queue"
 		}
@@ -122,6 +123,7 @@ func (s *mqttSession) replace(old, next *mqttFilter, retained bool) error {
 		return err
 	}
 	if old != nil {
+		old.topics.replace(next.topics)
 		s.unwatch(old)
 	}
 	s.filters[next.record.Filter] = next
@@ -161,7 +163,7 @@ func (s *mqttSession) join(f *mqttFilter) error {
 func (s *mqttSession) watch(f *mqttFilter, continued bool) error {
 	sub := &subscription{
 		of: s.topics, filter: f.rest, qos: f.record.QoS, noLocal: f.record.NoLocal,
-		asPublished: f.record.AsPublished, identifier: f.record.Identifier, since: f.record.Since,
+		asPublished: f.record.AsPublished, identifier: f.record.Identifier, since: f.record.Since, continued: continued,
 	}
 	if !continued {
 		sub.since = 1<<64 - 1 // until it is in force

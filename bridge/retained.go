@@ -367,11 +367,15 @@ func (r *retained) send(s *subscriber, sub *subscription) {
 // false: the subscriber or the subscription has ended.
 func (s *subscriber) pushRetained(ctx context.Context, sub *subscription, m *message) bool {
 	s.mu.Lock()
-	if s.closed || sub.ended.Load() {
+	if s.closed || sub.current().ended.Load() {
 		s.mu.Unlock()
 		return false
 	}
-	if m.seq > sub.since {
+	if sub.noLocal && m.Origin.Client != "" && m.Origin.Client == s.client {
+		s.mu.Unlock()
+		return true
+	}
+	if m.seq > sub.since && !sub.continued {
 		if sub.skip == nil {
 			sub.skip = make(map[string]uint64)
 		}

@@ -30,7 +30,7 @@ type sessionRecord struct {
 }
 
 // forever is a session expiry without end.
-const forever = time.Duration(packet.Forever)
+const forever = packet.Forever
 
 // expiredAt reports whether nobody can come back to the session.
 func (r *sessionRecord) expiredAt(now time.Time) bool {

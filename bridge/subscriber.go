@@ -120,9 +120,8 @@ func (f *fifo) pop() {
 // the tail begins to deliver after this is for it.
 func (s *subscriber) begin(sub *subscription) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	sub.since = s.b.log.end()
-	s.mu.Unlock()
-	s.b.matcher.gen.Add(1) // routes made meanwhile know the old place
 }
 
 // load announces n retained sets: what the log brings waits behind them.
@@ -291,7 +290,7 @@ func (s *subscriber) offerFront(e *entry) bool {
 		g.qos = e.flight.qos
 		return s.try(delivery{grant: g, msg: m, token: e.token, attempt: 2, retained: e.flight.retained})
 	}
-	if e.grant.sub.ended.Load() {
+	if e.grant.sub.current().ended.Load() {
 		return true
 	}
 	d := delivery{grant: e.grant, msg: e.msg, attempt: 1, retained: true}

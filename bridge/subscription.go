@@ -18,10 +18,29 @@ type subscription struct {
 	noLocal     bool
 	asPublished bool   // RETAIN is forwarded as the publisher set it
 	identifier  uint32 // 0: none
-	since       uint64 // the log's position when it was granted: only what is above it is for it
+	since       uint64 // the log's position when it was granted: only what is above it is for it; guarded by of.mu
+	continued   bool   // it replaces one with the same filter: what waits for it must not be lost
 
 	ended atomic.Bool
-	skip  map[string]uint64 // by topic: a retained message as new as this sequence was sent; guarded by of.mu
+
+	// Guarded by of.mu.
+	replaced *subscription     // by another one with the same filter, when it ended: what waits is that one's
+	skip     map[string]uint64 // by topic: a retained message as new as this sequence was sent
+}
+
+// current returns the subscription that stands for s now. of.mu is held.
+func (s *subscription) current() *subscription {
+	for s.replaced != nil {
+		s = s.replaced
+	}
+	return s
+}
+
+// replace makes next stand for s. Both are in force.
+func (s *subscription) replace(next *subscription) {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	s.replaced = next
 }
 
 // matchRoot is the root of subjects in the matcher; "$…" topics live under
@@ -74,7 +93,6 @@ type target struct {
 	subs   []*subscription
 	qos    uint8    // the highest granted
 	ids    []uint32 // of all of subs
-	since  uint64   // the highest of subs
 	simple bool     // no subscription asks for anything unusual
 }
 
@@ -137,7 +155,6 @@ func (t *target) finish() {
 	t.simple = true
 	for _, s := range t.subs {
 		t.qos = max(t.qos, s.qos)
-		t.since = max(t.since, s.since)
 		t.simple = t.simple && !s.noLocal && !s.asPublished
 		if s.identifier != 0 {
 			t.ids = append(t.ids, s.identifier)
@@ -157,11 +174,15 @@ type grant struct {
 // subscriber's mutex is held.
 func (t *target) grant(m *message) (grant, bool) {
 	sub := t.subs[0]
-	if t.simple && len(t.subs) == 1 && !sub.ended.Load() && sub.skip == nil && (m.seq == 0 || m.seq > t.since) {
+	if t.simple && len(t.subs) == 1 && !sub.ended.Load() && sub.replaced == nil && sub.skip == nil && (m.seq == 0 || m.seq > sub.since) {
 		return grant{qos: min(m.QoS, sub.qos), ids: t.ids, sub: sub}, true
 	}
 	var g grant
-	for _, s := range t.subs {
+	for _, of := range t.subs {
+		s := of.current()
+		if s != of && slices.Contains(t.subs, s) {
+			continue
+		}
 		if s.ended.Load() || (m.seq != 0 && m.seq <= s.since) {
 			continue
 		}

@@ -39,7 +39,7 @@ func openTimers(ctx context.Context, b *Bridge) (*timers, error) {
 	t := &timers{b: b}
 	c, err := b.core.js.CreateOrUpdateConsumer(ctx, b.core.names.timers(), jetstream.ConsumerConfig{
 		Durable: "due", FilterSubject: b.core.names.due(),
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 64,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 5 * time.Second, MaxAckPending: 64,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("timers: %w", err)
@@ -52,7 +52,7 @@ func openTimers(ctx context.Context, b *Bridge) (*timers, error) {
 }
 
 func (t *timers) close() {
-	t.consume.Stop()
+	t.consume.Drain() // what has come and is not done would be missing until ackWait
 	<-t.consume.Closed()
 	t.busy.Wait()
 }

@@ -41,7 +41,7 @@ var mqttRequirements = []struct{ item, demand, test string }{
 	{"B1", "wildcards", "TestB1FiltersMatchWholeLevels"},
 	{"B2", "topics that begin with $", "TestB1FiltersMatchWholeLevels"},
 	{"B3", "a reason per filter", "TestB3EveryFilterHasItsReason"},
-	{"B4", "a SUBSCRIBE replaces", "TestB4SubscribeReplaces"},
+	{"B4", "a SUBSCRIBE replaces", "TestB4SubscribeReplaces TestB4ReplacingLosesNothing"},
 	{"B5", "overlapping subscriptions", "TestB5OverlappingSubscriptionsGetOneCopy"},
 	{"B6", "subscription options", "TestB6NoLocal TestB6RetainAsPublished"},
 	{"B7", "subscription identifiers", "TestB5OverlappingSubscriptionsGetOneCopy"},
@@ -52,7 +52,8 @@ var mqttRequirements = []struct{ item, demand, test string }{
 	{"V2", "content type, payload format", "TestV1PropertiesPassUnchanged TestV2PayloadThatIsNotUTF8IsRefused"},
 	{"V3", "response topic, correlation data", "TestV1PropertiesPassUnchanged"},
 	{"V4", "message expiry", "TestV4ExpiryCountsDown"},
-	{"F1", "receive maximum", "TestF1SlowSubscriberGetsAllInOrder TestF1ReconnectsLoseNothing"},
+	{"F1", "receive maximum", "TestF1SlowSubscriberGetsAllInOrder TestF1ReconnectsLoseNothing " +
+		"TestF1ClientThatExceedsReceiveMaximumIsDisconnected"},
 	{"F2", "slow consumers", "TestF2SlowSubscriberAtQoS0LosesOnlyItsOwn"},
 }
 
