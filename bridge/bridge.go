@@ -43,6 +43,7 @@ type Bridge struct {
 	taps     taps
 	sessions sessions
 	temps    temps
+	durables durables
 	batches  batches
 	flow     flow
 	counters counters

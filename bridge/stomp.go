@@ -17,10 +17,11 @@ type stompBroker struct{ b *Bridge }
 
 // stompSession is a STOMP client while it is connected.
 type stompSession struct {
-	b    *Bridge
-	name string // for the log
-	user string
-	peer stomp.Peer
+	b        *Bridge
+	name     string // for the log
+	user     string
+	clientID string // "": none
+	peer     stomp.Peer
 
 	// Owned by the connection's reader, and by Close after it.
 	temp      *tempOwner // made when it is first needed
@@ -44,8 +45,10 @@ type stompSubscription struct {
 	temporary string // the topic of the temporary destination
 	consumer  *consumer
 	group     string
-	rest      string // the group's filter
-	held      int    // deliveries of consumer that are not settled; guarded by s.mu
+	rest      string   // the group's filter
+	durable   *durable // nil: it ends with the connection
+	over      bool     // the durable subscription ends with it, too
+	held      int      // deliveries of consumer that are not settled; guarded by s.mu
 }
 
 // stompDelivery is what a token stands for.
@@ -69,7 +72,7 @@ func (k stompBroker) Connect(ctx context.Context, peer stomp.Peer, c *stomp.Conn
 		name = c.ClientID
 	}
 	return &stompSession{
-		b: k.b, name: name, user: user.Name, peer: peer,
+		b: k.b, name: name, user: user.Name, clientID: c.ClientID, peer: peer,
 		subs: make(map[*stomp.Subscription]*stompSubscription), deliveries: make(map[uint64]stompDelivery),
 		ended: make(map[*stompSubscription]struct{}),
 	}, nil

@@ -28,6 +28,16 @@ func (s *stompSession) Subscribe(_ context.Context, of *stomp.Subscription, done
 		}
 		filter.Group = group
 	}
+	if filter.Kind == mapping.Topic && filter.Group == "" {
+		if sub.durable, err = s.durable(of.ID, of.Destination, of.Header); err == nil && sub.durable != nil {
+			filter.Group = sub.durable.group
+			err = s.b.durables.take(sub)
+		}
+		if err != nil {
+			done(err)
+			return
+		}
+	}
 	switch {
 	case filter.Own:
 		err = s.subscribeTemp(sub, s.own(filter.Filter))
@@ -114,7 +124,13 @@ func (s *stompSession) compete(sub *stompSubscription, filter mapping.Filter, do
 	switch {
 	case filter.Group != "":
 		sub.group, sub.rest = filter.Group, filter.Filter
-		s.b.sessions.joinedGroup(s.groupKey(sub), sub.group, sub.rest, func(err error) {
+		if sub.durable != nil {
+			if err := s.b.moved(sub.durable, sub.rest); err != nil {
+				finished(err)
+				return
+			}
+		}
+		s.b.sessions.joinedGroup(sub.member(), sub.group, sub.rest, func(err error) {
 			if err != nil {
 				finished(err)
 				return
@@ -128,18 +144,26 @@ func (s *stompSession) compete(sub *stompSubscription, filter mapping.Filter, do
 	}
 }
 
-// groupKey names the membership of a connection in a group.
-func (s *stompSession) groupKey(sub *stompSubscription) string {
-	return "c-" + mapping.Key(s.b.name+"/"+s.name+"/"+sub.of.ID)
+// member names the membership of a subscription in a group: of this
+// connection, unless the subscription outlives it.
+func (sub *stompSubscription) member() string {
+	if sub.durable != nil {
+		return sub.durable.owner
+	}
+	return "c-" + mapping.Key(sub.s.b.name+"/"+sub.s.name+"/"+sub.of.ID)
 }
 
 // Unsubscribe closes a subscription. Its unsettled deliveries stay the
-// client's until the connection ends.
-func (s *stompSession) Unsubscribe(of *stomp.Subscription, _ frame.Header, done func(error)) {
+// client's until the connection ends. A durable subscription ends for good
+// when the header names it again.
+func (s *stompSession) Unsubscribe(of *stomp.Subscription, h frame.Header, done func(error)) {
 	sub := s.subs[of]
 	if sub == nil {
 		done(nil)
 		return
+	}
+	if d, _ := s.durable(of.ID, of.Destination, h); sub.durable != nil && d != nil && d.owner == sub.durable.owner {
+		sub.over = true
 	}
 	delete(s.subs, of)
 	s.mu.Lock()
@@ -178,11 +202,14 @@ func (sub *stompSubscription) close() {
 // is called when the core has it.
 func (sub *stompSubscription) leave(clean bool, done func()) {
 	b := sub.s.b
-	if sub.group != "" {
+	if sub.durable != nil {
+		b.durables.release(sub)
+	}
+	if sub.group != "" && (sub.durable == nil || sub.over) {
 		left := done
 		done = func() {
 			b.work.Go(func() {
-				b.sessions.leftGroup(b.ctx, sub.s.groupKey(sub), sub.group, sub.rest)
+				b.sessions.leftGroup(b.ctx, sub.member(), sub.group, sub.rest)
 				if left != nil {
 					left()
 				}
