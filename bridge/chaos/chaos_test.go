@@ -62,9 +62,43 @@ var scenarios = []scenario{
 			{stallClients, 1, 100 * time.Millisecond, 2 * time.Second},
 		},
 		gap:      2 * time.Second,
-		promises: []promise{{"topics", topics}},
+		promises: promises,
+	},
+	{
+		name: "two gateways on one core", gateways: 2, cores: 1,
+		threats: []threat{
+			{killGateway, 4, 0, 3 * time.Second},
+			{killGateway, 1, 12 * time.Second, 14 * time.Second}, // longer than its lease
+			{restartGateway, 1, 0, time.Second},
+			{freezeGateway, 2, 100 * time.Millisecond, 4 * time.Second},
+			{freezeGateway, 1, 12 * time.Second, 14 * time.Second},
+			{cutClients, 2, 0, 0},
+			{stallClients, 1, 100 * time.Millisecond, 2 * time.Second},
+			{cutCore, 2, 0, 3 * time.Second},
+			{cutCore, 1, 12 * time.Second, 14 * time.Second},
+			{stallCore, 2, 100 * time.Millisecond, 4 * time.Second},
+			{killCore, 1, 0, 2 * time.Second},
+			{freezeCore, 1, 100 * time.Millisecond, 3 * time.Second},
+		},
+		gap:      1500 * time.Millisecond,
+		promises: promises,
+	},
+	{
+		name: "two gateways on a core of three nodes", gateways: 2, cores: 3,
+		threats: []threat{
+			{killCore, 3, 0, 4 * time.Second},
+			{freezeCore, 1, 100 * time.Millisecond, 4 * time.Second},
+			{killGateway, 2, 0, 2 * time.Second},
+			{cutClients, 1, 0, 0},
+			{cutCore, 1, 0, 3 * time.Second},
+		},
+		gap:      3 * time.Second,
+		promises: promises,
 	},
 }
+
+// promises are what every scenario tries.
+var promises = []promise{{"topics", topics}, {"queues", queues}}
 
 func TestChaos(t *testing.T) {
 	seed := rand.Uint64() >> 32

@@ -70,6 +70,12 @@ type visit struct {
 	nc      net.Conn
 	opened  time.Time
 	ended   chan struct{}
+	closed  time.Time // valid when ended is closed
+}
+
+func (v *visit) end() {
+	v.closed = time.Now()
+	close(v.ended)
 }
 
 // write writes whole packets or frames; a failure ends the connection.
@@ -95,6 +101,8 @@ func (d *device) run(ctx context.Context) {
 	}
 }
 
+var errNotConnected = errors.New("not connected")
+
 // readError says in few words why there is nothing more to read.
 func readError(err error) error {
 	switch {
@@ -113,7 +121,7 @@ func (d *device) visit(ctx context.Context, r *rand.Rand) error {
 	g := d.w.choose(r, d.home)
 	nc, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, "tcp", g.mqtt.address())
 	if err != nil {
-		return errors.New("not connected")
+		return errNotConnected
 	}
 	v := &visit{gateway: g, nc: nc, ended: make(chan struct{})}
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
@@ -129,7 +137,7 @@ func (d *device) visit(ctx context.Context, r *rand.Rand) error {
 	}
 	var loops sync.WaitGroup
 	defer loops.Wait()
-	defer close(v.ended)
+	defer v.end()
 	loops.Go(func() { d.ping(v) })
 	if d.next != nil {
 		produce := rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))
@@ -213,6 +221,7 @@ func (d *device) resume(v *visit) error {
 		if o.released {
 			d.send(v, &packet.Pubrel{Answer: packet.Answer{PacketID: o.id}})
 		} else {
+			d.w.ledger.resent(o.source, o.n)
 			d.send(v, o.packet(true))
 		}
 	}
@@ -344,7 +353,7 @@ func (d *device) finish(a packet.Answer, qos packet.QoS) error {
 	case qos == 2 && !o.released:
 		d.w.ledger.violate("protocol", "%s got PUBCOMP for %v %d before PUBREC", d.name, o.source, o.n)
 	case a.Reason >= packet.UnspecifiedError && qos == 1:
-		d.w.ledger.refused(o.source, o.n)
+		d.w.ledger.refused()
 	default:
 		d.w.ledger.acked(o.source, o.n)
 	}
@@ -355,7 +364,7 @@ func (d *device) finish(a packet.Answer, qos packet.QoS) error {
 func (d *device) handlePubrec(v *visit, p *packet.Pubrec) error {
 	o := d.outgoingID(p.PacketID)
 	if o != nil && p.Reason >= packet.UnspecifiedError {
-		d.w.ledger.refused(o.source, o.n)
+		d.w.ledger.refused()
 		d.out = slices.DeleteFunc(d.out, func(other *outgoing) bool { return other == o })
 		return nil
 	}

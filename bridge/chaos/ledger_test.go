@@ -5,6 +5,7 @@ package chaos
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ type source struct{ from, topic string }
 // sending is what a publisher knows of one message. Times are zero until then.
 type sending struct {
 	at, acked time.Time
-	refused   bool
+	resent    bool // at least once
 }
 
 // terms are what a source may count on.
@@ -28,8 +29,9 @@ type terms struct {
 // event is a message as a receiver saw it.
 type event struct {
 	source
-	n  int
-	at time.Time
+	n   int
+	at  time.Time
+	via *visit
 }
 
 // ledger keeps who sent what, what was acknowledged, what was received, and
@@ -111,15 +113,20 @@ func (l *ledger) acked(s source, n int) {
 	}
 }
 
-func (l *ledger) refused(s source, n int) {
+func (l *ledger) refused() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sent[s][n-1].refused = true
 	l.notes["publishes refused"]++
 }
 
+func (l *ledger) resent(s source, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent[s][n-1].resent = true
+}
+
 // receive notes a message that a receiver got for the first time in its session.
-func (l *ledger) receive(receiver string, body []byte) {
+func (l *ledger) receive(receiver string, via *visit, body []byte) {
 	s, n, err := parseBody(body)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,7 +134,7 @@ func (l *ledger) receive(receiver string, body []byte) {
 		l.violated("integrity", "%s got what nobody sent: %.80q", receiver, body)
 		return
 	}
-	l.received[receiver] = append(l.received[receiver], event{s, n, time.Now()})
+	l.received[receiver] = append(l.received[receiver], event{s, n, time.Now(), via})
 }
 
 // body is what a message carries; the padding makes sizes vary and shows what
@@ -202,19 +209,27 @@ func (l *ledger) checkReceiver(promise, receiver string, once bool, wanted func(
 				receiver, s, n, l.world.since(list[n-1].at), l.world.since(list[n-1].acked))
 		}
 		for _, pair := range disordered(list, first, l.nodeLosses) {
-			l.violated(promise, "%s got %v %d at %s before %d at %s", receiver, s,
-				pair[0].n, l.world.since(pair[0].at), pair[1].n, l.world.since(pair[1].at))
+			l.violated(promise, "%s got %v %d at %s before %d at %s, sent at %s and %s, acknowledged at %s and %s", receiver, s,
+				pair[0].n, l.met(pair[0]), pair[1].n, l.met(pair[1]),
+				l.world.since(list[pair[0].n-1].at), l.world.since(list[pair[1].n-1].at),
+				l.world.since(list[pair[0].n-1].acked), l.world.since(list[pair[1].n-1].acked))
 		}
 		if once && l.terms[s].once {
 			for _, e := range again {
-				l.violated(promise, "%s got %v %d again at %s, sent at %s, acknowledged at %s", receiver, s, e.n,
-					l.world.since(e.at), l.world.since(list[e.n-1].at), l.world.since(list[e.n-1].acked))
+				before := first[slices.IndexFunc(first, func(f event) bool { return f.n == e.n })]
+				l.violated(promise, "%s got %v %d at %s, again at %s; sent at %s, acknowledged at %s", receiver, s, e.n,
+					l.met(before), l.met(e), l.world.since(list[e.n-1].at), l.world.since(list[e.n-1].acked))
 			}
 		} else {
 			l.notes["received again"] += len(again)
 		}
 		l.notes["received"] += len(first)
 	}
+}
+
+// met says when and where a message was received.
+func (l *ledger) met(e event) string {
+	return fmt.Sprintf("%s (%s, connected at %s)", l.world.since(e.at), e.via.gateway.name, l.world.since(e.via.opened))
 }
 
 // firsts separates first receptions from later ones.

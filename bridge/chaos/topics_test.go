@@ -63,7 +63,7 @@ func topics(w *world) party {
 	receivers := make(map[string]bool) // by name: once
 	receiver := func(d *device) {
 		d.w, d.ready = w, make(chan struct{})
-		d.receive = func(p *packet.Publish, _ *visit) { w.ledger.receive(d.name, p.Payload) }
+		d.receive = func(p *packet.Publish, via *visit) { w.ledger.receive(d.name, via, p.Payload) }
 		receivers[d.name] = d.filters[0].QoS == 2
 		p.actors = append(p.actors, d)
 		p.ready = append(p.ready, d.ready)
