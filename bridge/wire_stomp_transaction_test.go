@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/causeway-mq/causeway/mqtt/packet"
+	"github.com/causeway-mq/causeway/stomp"
 	"github.com/causeway-mq/causeway/stomp/frame"
 )
 
@@ -111,18 +113,11 @@ func TestManyTransactionsAtOnce(t *testing.T) {
 	g := startGateway(t, testConfig(t))
 	consumer := dialLine(t, g, frame.V12)
 	consumer.subscribe("1", "/queue/busy")
-	const clients, each, size = 8, 20, 10
+	const clients, each, size = 8, 10, 10
+	committed := make(chan error, clients)
 	for i := range clients {
-		go func() {
-			l := dialLine(t, g, frame.V12)
-			for j := range each {
-				l.send("BEGIN\ntransaction:t\n\n^@")
-				for k := range size {
-					l.send(fmt.Sprintf("SEND\ntransaction:t\ndestination:/queue/busy\n\n%d-%d-%d^@", i, j, k))
-				}
-				l.ask("COMMIT\ntransaction:t\n\n^@")
-			}
-		}()
+		c := stompClient(t, g, frame.V12)
+		go func() { committed <- commitMany(t.Context(), c, i, each, size) }()
 	}
 	for range clients * each { // one transaction after the other, none in another's middle
 		first, _ := strings.CutSuffix(consumer.bodies(1), "-0")
@@ -130,6 +125,28 @@ func TestManyTransactionsAtOnce(t *testing.T) {
 			require.Equal(t, fmt.Sprintf("%s-%d", first, k), consumer.bodies(1))
 		}
 	}
+	for range clients {
+		require.NoError(t, <-committed)
+	}
+}
+
+func commitMany(ctx context.Context, c *stomp.Client, client, each, size int) error {
+	for j := range each {
+		tx, err := c.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		for k := range size {
+			f := &frame.Frame{Header: frame.Header{{Name: "destination", Value: "/queue/busy"}}, Body: fmt.Appendf(nil, "%d-%d-%d", client, j, k)}
+			if err := tx.Send(ctx, f); err != nil {
+				return err
+			}
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func TestS72EndsAbort(t *testing.T) {
