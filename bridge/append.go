@@ -42,6 +42,7 @@ type appender struct {
 	id       string // begins the ids of messages; "": the core is never away
 	inbox    string // answers come to inbox + number
 	patience time.Duration
+	observe  func(error) // told the outcome of every append
 	answers  chan *nats.Msg
 	sub      *nats.Subscription
 	stop     chan struct{} // closed by close
@@ -64,9 +65,10 @@ type pendingAppend struct {
 
 // newAppender publishes on nc. With an id, which no other appender ever has,
 // appends outlast a core that is away for less than patience.
-func newAppender(nc *nats.Conn, patience time.Duration, id string) (*appender, error) {
+func newAppender(nc *nats.Conn, patience time.Duration, id string, observe func(error)) (*appender, error) {
 	a := &appender{
-		nc: nc, id: id, inbox: nats.NewInbox() + ".", patience: patience,
+		observe: observe,
+		nc:      nc, id: id, inbox: nats.NewInbox() + ".", patience: patience,
 		answers: make(chan *nats.Msg, appendSlots), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	a.room.L = &a.mu
@@ -222,6 +224,7 @@ func (a *appender) finish(n, seq uint64, err error) {
 	a.mu.Unlock()
 	a.room.Broadcast()
 	if done != nil {
+		a.observe(err)
 		done(seq, err)
 	}
 }

@@ -46,6 +46,7 @@ type Bridge struct {
 	durables durables
 	batches  batches
 	flow     flow
+	health   health
 	counters counters
 
 	ctx  context.Context // ends with Close: for work that outlives the call that began it
@@ -81,9 +82,10 @@ func New(ctx context.Context, cfg Config, authenticator *auth.Authenticator, log
 	if b.core.server == nil {
 		id = nuid.Next() + "."
 	}
-	if b.append, err = newAppender(b.core.pub, cfg.NATS.Patience, id); err != nil {
+	if b.append, err = newAppender(b.core.pub, cfg.NATS.Patience, id, b.health.observe); err != nil {
 		return nil, err
 	}
+	b.health.b = b
 	b.retained = newRetained(b)
 	b.sessions.init(b)
 	b.temps.init(b)
@@ -101,6 +103,7 @@ func New(ctx context.Context, cfg Config, authenticator *auth.Authenticator, log
 	b.core.whenBack(b.core.sub, func() { b.log.reopen(errors.New("the core was away")) })
 	b.work.Go(func() { b.log.scan.run(b.ctx) })
 	b.work.Go(func() { b.log.watch(b.ctx) })
+	b.work.Go(func() { b.health.run(b.ctx) })
 	b.work.Go(func() { b.sessions.run(b.ctx) })
 	if b.timers, err = openTimers(ctx, b); err != nil {
 		return nil, err
@@ -151,7 +154,12 @@ func (b *Bridge) STOMP() stomp.Broker { return stompBroker{b} }
 func (b *Bridge) MQTT() mqtt.Broker { return mqttBroker{b} }
 
 // Ready returns nil when the core is usable, else why it is not.
-func (b *Bridge) Ready() error { return b.core.ready() }
+func (b *Bridge) Ready() error {
+	if err := b.core.ready(); err != nil {
+		return err
+	}
+	return b.health.err()
+}
 
 // MaxMessage returns the largest message that is taken, in bytes.
 func (b *Bridge) MaxMessage() int { return b.cfg.MaxMessage }

@@ -107,6 +107,7 @@ func (c *core) embed() error {
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return fmt.Errorf("nats.store: cannot create %s: %w; name a directory this user may write", store, err)
 	}
+	c.cfg.Store = store
 	if c.lock, err = lockStore(store); err != nil {
 		return err
 	}

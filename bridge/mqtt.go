@@ -292,6 +292,8 @@ func mqttError(err error) error {
 		return &mqtt.Error{Reason: packet.TopicNameInvalid, Text: err.Error()}
 	case errors.Is(err, errQueueFull):
 		return &mqtt.Error{Reason: packet.QuotaExceeded, Text: errQueueFull.Error(), Err: err}
+	case errors.Is(err, errStoreFull):
+		return &mqtt.Error{Reason: packet.QuotaExceeded, Text: errStoreFull.Error(), Err: err}
 	case errors.Is(err, errNobody):
 		return &mqtt.Error{Reason: packet.TopicNameInvalid, Text: errNobody.Error(), Err: err}
 	}

@@ -40,6 +40,7 @@ type placeKeeper struct {
 	again    bool          // something has changed since the write began
 	waiting  []func(error) // for the next write
 	idle     chan struct{} // not nil: last waits until no write is under way
+	fenced   bool          // the session is another gateway's: nothing is written any more
 }
 
 // save writes the position as soon as no older write is under way. done, which
@@ -49,7 +50,7 @@ func (k *placeKeeper) save(done func(error)) {
 	if done != nil {
 		k.waiting = append(k.waiting, done)
 	}
-	if k.writing {
+	if k.writing || k.fenced {
 		k.again = true
 		k.mu.Unlock()
 		return
@@ -87,6 +88,7 @@ func (k *placeKeeper) wrote(revision uint64) {
 	switch {
 	case k.idle != nil:
 		close(k.idle)
+	case k.fenced: // writing stays true
 	case k.again:
 		k.s.b.work.Go(k.write) // not here: the window of appends may be full
 	default:
@@ -106,6 +108,9 @@ func (k *placeKeeper) failed(cause error) {
 		revision = k.revision
 		k.mu.Unlock()
 	case rec.Epoch > k.s.record.Epoch:
+		k.mu.Lock()
+		k.fenced = true
+		k.mu.Unlock()
 		k.s.peer.End(errTakenOver)
 	}
 	k.s.b.sessions.changed(k.s)
@@ -116,6 +121,15 @@ func (k *placeKeeper) failed(cause error) {
 // after it.
 func (k *placeKeeper) last(ctx context.Context, state []byte) error {
 	k.mu.Lock()
+	if k.fenced {
+		waiting := k.waiting
+		k.waiting = nil
+		k.mu.Unlock()
+		for _, done := range waiting {
+			done(errConflict)
+		}
+		return nil
+	}
 	idle := make(chan struct{})
 	k.idle = idle
 	if !k.writing {
@@ -130,9 +144,15 @@ func (k *placeKeeper) last(ctx context.Context, state []byte) error {
 	}
 	rec := k.s.position(state, k.s.b.log.end())
 	k.mu.Lock()
-	waiting, revision := k.waiting, k.revision
+	waiting, revision, fenced := k.waiting, k.revision, k.fenced
 	k.waiting = nil
 	k.mu.Unlock()
+	if fenced {
+		for _, done := range waiting {
+			done(errConflict)
+		}
+		return nil
+	}
 	_, err := k.s.b.sessions.records.saveNow("p."+k.s.key, &rec, revision)
 	if errors.Is(err, errConflict) {
 		err = nil // another gateway's session by now

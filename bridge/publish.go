@@ -20,6 +20,7 @@ var (
 	errNobody    = errors.New("the temporary destination does not exist (any more)")
 	errReserved  = errors.New("topics below $SYS and $share are the server's")
 	errQueueFull = errors.New("the queue is full")
+	errStoreFull = errors.New("the store is full: nats.max_store, or the disk")
 )
 
 // publish hands a message to the core. done is called once, from any
@@ -95,7 +96,7 @@ func (b *Bridge) store(e *mapping.Envelope, done func(error)) {
 			if err == nil {
 				b.log.noteAcked(seq)
 			}
-			done(err)
+			done(full(err))
 		})
 		return
 	}
@@ -103,7 +104,7 @@ func (b *Bridge) store(e *mapping.Envelope, done func(error)) {
 	header := m.Header.Get(mapping.HeaderName)
 	b.append.append(m, func(seq uint64, err error) {
 		if err != nil {
-			done(err)
+			done(full(err))
 			return
 		}
 		b.log.noteAcked(seq)
@@ -126,18 +127,28 @@ func (b *Bridge) enqueue(e *mapping.Envelope, done func(error)) {
 	b.append.append(stored(subject, e), func(_ uint64, err error) { done(full(err)) })
 }
 
-// full tells a full queue from other refusals of an append.
+// full tells a full queue and a full store from other refusals of an append.
 func full(err error) error {
-	switch errorCode(err) {
-	case errMaxMessages, errMaxBytes, errMaxPerSubject:
-		return fmt.Errorf("%w: %w", errQueueFull, err)
+	var api *apiError
+	if !errors.As(err, &api) {
+		return err
+	}
+	switch api.ErrCode {
+	case errStoreFailed: // for any reason; a limit of the stream is the operator's
+		if strings.HasPrefix(api.Description, "maximum") {
+			return fmt.Errorf("%w: %w", errQueueFull, err)
+		}
+		return fmt.Errorf("%w: %w", errStoreFull, err)
+	case errInsufficient, errStorageExceeded, errAccountExceeded:
+		return fmt.Errorf("%w: %w", errStoreFull, err)
 	}
 	return err
 }
 
-// JetStream's refusals of a full stream or subject.
+// JetStream's refusals to store anything more.
 const (
-	errMaxMessages   = 10077
-	errMaxBytes      = 10047
-	errMaxPerSubject = 10054
+	errAccountExceeded = 10002
+	errInsufficient    = 10023
+	errStorageExceeded = 10047
+	errStoreFailed     = 10077
 )

@@ -362,7 +362,7 @@ func TestCloseGivesEverythingBackAndLeavesNoGoroutine(t *testing.T) {
 	cfg := queueConfig(t)
 	x := startQueues(t, defaultPace)
 	before := goleak.IgnoreCurrent()
-	a, err := newAppender(x.core.pub, cfg.NATS.Patience, "")
+	a, err := newAppender(x.core.pub, cfg.NATS.Patience, "", func(error) {})
 	require.NoError(t, err)
 	q := newQueues(x.core, a, x.table, cfg.Queues, "test", x.core.log)
 	y := &queueTest{t, q}

@@ -64,7 +64,7 @@ func (x *queueTest) declarePolicies(cfg Config) {
 // openQueues is what one more gateway does with a core.
 func openQueues(t testing.TB, p pace, c *core, cfg Config) *queueTest {
 	t.Helper()
-	a, err := newAppender(c.pub, cfg.NATS.Patience, "")
+	a, err := newAppender(c.pub, cfg.NATS.Patience, "", func(error) {})
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	table, err := mapping.New(mapping.Options{QueueRoot: cfg.Queues.Root})

@@ -105,6 +105,8 @@ func stompError(err error) error {
 		return &stomp.Error{Message: "destination too long", Detail: err.Error()}
 	case errors.Is(err, errQueueFull):
 		return &stomp.Error{Message: "queue full", Detail: "The queue holds as many messages as its policy allows.", Err: err}
+	case errors.Is(err, errStoreFull):
+		return &stomp.Error{Message: "store full", Detail: errStoreFull.Error(), Err: err}
 	case errors.Is(err, errNobody):
 		return &stomp.Error{Message: "no such temporary destination", Detail: errNobody.Error(), Err: err}
 	}
