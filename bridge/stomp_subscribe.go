@@ -174,18 +174,26 @@ func (s *stompSession) Unsubscribe(of *stomp.Subscription, h frame.Header, done 
 		done(nil)
 		return
 	}
+	s.mu.Lock()
+	s.ended[sub] = struct{}{}
+	s.mu.Unlock()
 	s.b.queues.end(sub.consumer, func() {
-		s.mu.Lock()
-		empty := sub.held == 0
-		if !empty {
-			s.ended[sub] = struct{}{}
-		}
-		s.mu.Unlock()
-		if empty {
-			sub.leave(true, nil)
-		}
+		s.leaveEmpty(sub)
 		done(nil)
 	})
+}
+
+// leaveEmpty ends a consumer that was unsubscribed and holds nothing any more.
+func (s *stompSession) leaveEmpty(sub *stompSubscription) {
+	s.mu.Lock()
+	_, ended := s.ended[sub]
+	if ended = ended && sub.held == 0; ended {
+		delete(s.ended, sub)
+	}
+	s.mu.Unlock()
+	if ended {
+		sub.leave(true, nil)
+	}
 }
 
 // close ends a subscription to copies.
@@ -258,34 +266,26 @@ func (s *stompSession) token(d stompDelivery) uint64 {
 	return s.last
 }
 
-// untoken forgets a delivery; last: a subscription that was ended has no other.
-func (s *stompSession) untoken(token uint64) (d stompDelivery, last bool) {
+// untoken forgets a delivery and returns what it was.
+func (s *stompSession) untoken(token uint64) stompDelivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d = s.deliveries[token]
+	d := s.deliveries[token]
 	delete(s.deliveries, token)
-	if d.queued == nil {
-		return d, false
+	if d.queued != nil {
+		d.sub.held--
 	}
-	d.sub.held--
-	if _, ended := s.ended[d.sub]; ended && d.sub.held == 0 {
-		delete(s.ended, d.sub)
-		last = true
-	}
-	return d, last
+	return d
 }
 
 // Settle ends a delivery.
 func (s *stompSession) Settle(token uint64, err error, done func(error)) {
-	d, last := s.untoken(token)
-	switch {
+	switch d := s.untoken(token); {
 	case d.sub == nil:
 		finish(done, nil)
 	case d.queued != nil:
 		d.queued.settle(settlement(err), func(err error) { finish(done, stompSettleError(err)) })
-		if last {
-			d.sub.leave(true, nil)
-		}
+		s.leaveEmpty(d.sub)
 	default:
 		d.sub.topics.settle(d.seq)
 		finish(done, nil)
@@ -337,7 +337,11 @@ func (s *stompSession) Close(cause error) {
 			sub.close()
 		}
 	}
-	for sub := range s.ended {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = nil
+	s.mu.Unlock()
+	for sub := range ended {
 		leave(sub)
 	}
 	left.Wait()

@@ -336,15 +336,18 @@ func TestQueuePolicies(t *testing.T) {
 	cfg.Queues.Policies = []bridge.Policy{
 		{Match: "queue/small/#", MaxMessages: 2, Overflow: "reject"},
 		{Match: "queue/news/#", MaxMessages: 2, Overflow: "drop_oldest"},
-		{Match: "queue/brief/#", MaxAge: 200 * time.Millisecond},
+		{Match: "queue/brief/#", MaxMessages: 1, MaxAge: 200 * time.Millisecond},
 	}
 	g := startGateway(t, cfg)
 	l := dialLine(t, g, frame.V12)
 	l.publish("/queue/news.a", "1", "2", "3", "4")
 	l.subscribe("news", "/queue/news.a")
 	require.Equal(t, "3 4", l.bodies(2))
-	l.publish("/queue/brief.a", "1", "2")
-	eventually(t, func() bool { return drain(t, g, "/queue/brief.a") == "" })
+	l.publish("/queue/brief.a", "1")
+	eventually(t, func() bool { // the first has gone
+		f := &frame.Frame{Header: frame.Header{{Name: "destination", Value: "/queue/brief.a"}}}
+		return stompClient(t, g, frame.V12).Send(within(t), f) == nil
+	})
 	l.publish("/queue/small.a", "1", "2")
 	l.publish("/queue/small.b", "1", "2")
 	l.send("SEND\ndestination:/queue/small.a\nreceipt:r\n\n3^@")
