@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 
 	"github.com/causeway-mq/causeway/mapping"
 )
@@ -49,7 +49,7 @@ type lease struct {
 // want a session of ours.
 func openGateways(ctx context.Context, b *Bridge) (*gateways, error) {
 	g := &gateways{
-		b: b, self: mapping.Key(b.name) + "-" + strings.ToLower(nuid.Next()[:8]),
+		b: b, self: mapping.Key(b.name) + "-" + strings.ToLower(rand.Text()[:8]),
 		records: records{b.core, b.append, b.core.names.gateways()}, known: make(map[string]bool),
 	}
 	if b.core.server != nil {
