@@ -43,7 +43,7 @@ func testSetUp(t *testing.T, p *process) {
 			t.Parallel()
 			answer := p.run(t, "", "php", "php/login.php", try.user, try.password)
 			require.Equal(t, try.right, answer == "welcome\n", answer)
-			require.Equal(t, try.right, p.succeeds(t, python, "python/stomp_login.py", port(p.said["stomp.tls_listen"]), cert, try.user, try.password))
+			require.Equal(t, try.right, p.succeeds(t, "ruby", "ruby/stomp_login.rb", port(p.said["stomp.tls_listen"]), cert, try.user, try.password))
 			for _, version := range mosquittoVersions {
 				args := []string{"-V", version, "-h", "127.0.0.1", "-q", "1", "-t", "x", "-m", "x"}
 				if try.user != "" {

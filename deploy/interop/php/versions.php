@@ -43,9 +43,12 @@ unset($stomp); // with the third unacknowledged
 // Mode client acknowledges everything before, too.
 $stomp = connect($version);
 $stomp->subscribe($queue, ['ack' => 'client', 'prefetch-count' => '10'] + $id);
-same('third', next_frame($stomp)->body, 'body for the next consumer');
+// The fourth comes first when the gateway has not yet seen the end of the other.
+$first = next_frame($stomp);
 $frame = next_frame($stomp);
-same('fourth', $frame->body, 'body');
+$bodies = [$first->body, $frame->body];
+sort($bodies);
+same(['fourth', 'third'], $bodies, 'bodies for the next consumer');
 same(true, $stomp->ack($frame, ['receipt' => 'ack-3']), 'ack');
 unset($stomp);
 
