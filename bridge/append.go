@@ -17,6 +17,9 @@ const (
 	// once. A caller that would exceed it waits: back-pressure for whoever
 	// reads a socket.
 	appendWindow = 8192
+	// appendBytes bounds their bodies likewise: a stream refuses what it is
+	// given faster than it writes.
+	appendBytes = 64 << 20
 	// appendSlots leaves room for the appends that completions of those make.
 	appendSlots = 2 * appendWindow
 )
@@ -53,6 +56,7 @@ type appender struct {
 	again   bool   // what is pending will be sent again
 	next    uint64 // number of the next append
 	oldest  uint64 // every number below it has completed
+	bytes   int    // of the bodies that are pending
 	pending [appendSlots]pendingAppend
 }
 
@@ -60,6 +64,7 @@ type appender struct {
 type pendingAppend struct {
 	done func(seq uint64, err error) // nil: free
 	sent time.Time
+	size int
 	msg  *nats.Msg // to be sent again; nil: never
 }
 
@@ -86,7 +91,7 @@ func newAppender(nc *nats.Conn, patience time.Duration, id string, observe func(
 // so must not be called by a done.
 func (a *appender) append(m *nats.Msg, done func(seq uint64, err error)) {
 	a.mu.Lock()
-	for a.next-a.oldest >= appendWindow {
+	for a.next-a.oldest >= appendWindow || a.bytes > appendBytes {
 		a.room.Wait()
 	}
 	a.publish(m, done)
@@ -109,7 +114,8 @@ func (a *appender) publish(m *nats.Msg, done func(seq uint64, err error)) {
 	a.next++
 	number := strconv.FormatUint(n, 36)
 	m.Reply = a.inbox + number
-	slot := pendingAppend{done: done, sent: time.Now()}
+	slot := pendingAppend{done: done, sent: time.Now(), size: len(m.Data)}
+	a.bytes += slot.size
 	if a.id != "" && m.Header["Nats-Batch-Id"] == nil {
 		if m.Header == nil {
 			m.Header = nats.Header{}
@@ -198,7 +204,7 @@ func (a *appender) complete() {
 				continue
 			}
 			seq, err := parseAck(m)
-			if errors.Is(err, nats.ErrNoResponders) {
+			if errors.Is(err, nats.ErrNoResponders) || errorCode(err) == errTooMany {
 				a.failed(n, err)
 				continue
 			}
@@ -217,6 +223,7 @@ func (a *appender) finish(n, seq uint64, err error) {
 	}
 	slot := &a.pending[n%appendSlots]
 	done := slot.done
+	a.bytes -= slot.size
 	*slot = pendingAppend{}
 	for a.oldest < a.next && a.pending[a.oldest%appendSlots].done == nil {
 		a.oldest++
@@ -256,6 +263,9 @@ func (a *appender) close() {
 	<-a.done
 	a.expire(time.Now().Add(a.patience + time.Hour))
 }
+
+// errTooMany is JetStream's refusal of what comes faster than it is written.
+const errTooMany = 10167
 
 // parseAck reads a PubAck. The usual one, {"stream":"…", "seq":N}, is read by
 // hand: it comes once per message.

@@ -124,6 +124,8 @@ func (c *core) embed() error {
 		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
 		MaxPayload:      32 << 20, MaxPending: 512 << 20, MaxControlLine: maxControlLine,
 		SyncInterval: time.Second, SyncAlways: c.cfg.Sync == "always",
+		// More than the appender ever has under way, retained records included.
+		StreamMaxBufferedMsgs: 2 * appendSlots, StreamMaxBufferedSize: 4 * appendBytes,
 	}
 	if err := c.openToNatives(opts); err != nil {
 		return err

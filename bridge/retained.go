@@ -259,7 +259,7 @@ func (r *retained) each(ctx context.Context, filter string, f func(*message) boo
 		return m == nil || len(m.Body) == 0 || m.expired(time.Now()) || f(m)
 	}
 	err = r.direct(ctx, subjects, emit)
-	if errors.Is(err, errTooMany) {
+	if errors.Is(err, errManyRetained) {
 		err = r.scan(ctx, subjects, emit)
 	}
 	for topic := range recent { // those without a record yet
@@ -270,7 +270,7 @@ func (r *retained) each(ctx context.Context, filter string, f func(*message) boo
 	return err
 }
 
-var errTooMany = errors.New("more retained messages than one request answers")
+var errManyRetained = errors.New("more retained messages than one request answers")
 
 // direct reads up to maxDirect records in one request.
 func (r *retained) direct(ctx context.Context, subjects []string, f func(record, string) bool) error {
@@ -296,7 +296,7 @@ func (r *retained) direct(ctx context.Context, subjects []string, f func(record,
 			case "204", "404":
 				return nil
 			case "413":
-				return errTooMany
+				return errManyRetained
 			default:
 				return fmt.Errorf("retained messages: status %s %s", status, m.Header.Get("Description"))
 			}
