@@ -165,6 +165,7 @@ func TestS72EndsAbort(t *testing.T) {
 			l.ack(m, "transaction:t")
 			l.ask("SEND\ntransaction:t\ndestination:/queue/open\n\nx^@")
 			end(l)
+			eventually(t, func() bool { return g.bridge.Stats().Queues.Consumers == 0 })
 			require.Equal(t, "a", drain(t, g, "/queue/open"))
 		})
 	}
