@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -46,10 +45,18 @@ type scenario struct {
 	name            string
 	gateways, cores int
 	threats         []threat
-	gap             time.Duration // between two faults, on average
-	promises        []promise
+	gap             time.Duration     // between two faults, on average
 	pending         map[string]string // promises that do not hold here yet, and why
 }
+
+// Why promises do not hold yet.
+const (
+	queuesTwice = "a publish that is sent again after a crash is not looked for in queues"
+	noRecords   = "a transaction over several streams, or with ACK, is not one record"
+	resurrected = "nats-server brings purged records of sessions back after kill -9"
+	groupAtEnd  = "a group goes on at the end of the log when its consumer is lost"
+	noFence     = "a gateway that was frozen publishes what it had read before, although others have its sessions"
+)
 
 var scenarios = []scenario{
 	{
@@ -61,8 +68,13 @@ var scenarios = []scenario{
 			{cutClients, 2, 0, 0},
 			{stallClients, 1, 100 * time.Millisecond, 2 * time.Second},
 		},
-		gap:      2 * time.Second,
-		promises: promises,
+		gap: 2 * time.Second,
+		pending: map[string]string{
+			"QoS 2 into queues":     queuesTwice,
+			"durable subscriptions": groupAtEnd,
+			"transfers":             noRecords,
+			"wills":                 resurrected,
+		},
 	},
 	{
 		name: "two gateways on one core", gateways: 2, cores: 1,
@@ -80,8 +92,16 @@ var scenarios = []scenario{
 			{killCore, 1, 0, 2 * time.Second},
 			{freezeCore, 1, 100 * time.Millisecond, 3 * time.Second},
 		},
-		gap:      1500 * time.Millisecond,
-		promises: promises,
+		gap: 1500 * time.Millisecond,
+		pending: map[string]string{
+			"topics":                noFence,
+			"retained messages":     noFence,
+			"QoS 2 into queues":     queuesTwice,
+			"durable subscriptions": groupAtEnd,
+			"transactions":          noRecords,
+			"transfers":             noRecords,
+			"wills":                 resurrected,
+		},
 	},
 	{
 		name: "two gateways on a core of three nodes", gateways: 2, cores: 3,
@@ -92,13 +112,9 @@ var scenarios = []scenario{
 			{cutClients, 1, 0, 0},
 			{cutCore, 1, 0, 3 * time.Second},
 		},
-		gap:      3 * time.Second,
-		promises: promises,
+		gap: 3 * time.Second,
 	},
 }
-
-// promises are what every scenario tries.
-var promises = []promise{{"topics", topics}, {"queues", queues}}
 
 func TestChaos(t *testing.T) {
 	seed := rand.Uint64() >> 32
@@ -160,20 +176,23 @@ func (s *scenario) run(t *testing.T, binary string, seed uint64, length time.Dur
 	w.producing.Store(false)
 	w.drain(parties)
 	for _, p := range parties {
+		for _, settle := range p.settle {
+			settle()
+		}
 		p.check()
 	}
 	w.verdict(t, s, seed)
 }
 
 // begin lets the clients in; receivers are there before the first message.
-func (s *scenario) begin(ctx context.Context, w *world) []party {
-	var parties []party
-	for _, p := range s.promises {
-		if reason, pending := s.pending[p.name]; pending && os.Getenv("CHAOS_PENDING") == "" {
-			w.t.Logf("%s: not tried, it does not hold yet: %s", p.name, reason)
+func (s *scenario) begin(ctx context.Context, w *world) []*party {
+	var parties []*party
+	for _, p := range promises {
+		if s.left(p) != "" {
 			continue
 		}
-		joined := p.join(w)
+		joined := &party{w: w, name: p.name, receivers: make(map[string]bool)}
+		p.join(joined)
 		for _, a := range joined.actors {
 			w.actors.Go(func() { a.run(ctx) })
 		}
@@ -193,7 +212,7 @@ func (s *scenario) begin(ctx context.Context, w *world) []party {
 }
 
 // drain waits until nobody lacks anything, or nothing has come for too long.
-func (w *world) drain(parties []party) {
+func (w *world) drain(parties []*party) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	limit := time.Now().Add(drainLimit)
@@ -215,22 +234,32 @@ func (w *world) drain(parties []party) {
 // verdict fails the test of each promise that was broken.
 func (w *world) verdict(t *testing.T, s *scenario, seed uint64) {
 	t.Helper()
-	w.ledger.mu.Lock()
-	notes := make([]string, 0, len(w.ledger.notes))
-	for what, n := range w.ledger.notes {
-		notes = append(notes, fmt.Sprintf("%6d %s", n, what))
-	}
-	var broken []string
-	for promise := range w.ledger.violations {
-		broken = append(broken, promise)
-	}
-	w.ledger.mu.Unlock()
-	slices.Sort(notes)
-	for _, note := range notes {
+	for _, note := range w.ledger.noted() {
 		t.Log(note)
 	}
-	slices.Sort(broken)
-	for _, promise := range broken {
-		t.Errorf("CHAOS_SEED=%d: %s: %s\n%s", seed, s.name, promise, w.ledger.report(promise))
+	judge := func(t *testing.T, promise string) {
+		t.Helper()
+		if broken := w.ledger.report(promise); broken != "" {
+			t.Errorf("CHAOS_SEED=%d: %s: %s\n%s", seed, s.name, promise, broken)
+		}
 	}
+	for _, general := range []string{"processes", "protocol", "sessions", "integrity"} {
+		judge(t, general)
+	}
+	for _, p := range promises {
+		t.Run(p.name, func(t *testing.T) {
+			if reason := s.left(p); reason != "" {
+				t.Skip("not tried, it does not hold yet: " + reason)
+			}
+			judge(t, p.name)
+		})
+	}
+}
+
+// left says why a promise is not tried; "": it is.
+func (s *scenario) left(p promise) string {
+	if os.Getenv("CHAOS_PENDING") != "" {
+		return ""
+	}
+	return s.pending[p.name]
 }

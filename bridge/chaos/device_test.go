@@ -40,7 +40,8 @@ type device struct {
 	next func(r *rand.Rand) outgoing
 	gap  time.Duration // between two publishes, on average
 
-	ready chan struct{} // closed when it is subscribed
+	ready      chan struct{} // closed when it is subscribed; nil if nobody waits for that
+	subscribed sync.Once
 
 	mu       sync.Mutex
 	joined   bool // the session has its subscriptions
@@ -53,7 +54,6 @@ type device struct {
 type outgoing struct {
 	source
 	terms
-	qos      packet.QoS
 	retain   bool
 	n        int
 	id       uint16
@@ -108,13 +108,15 @@ func readError(err error) error {
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		return errors.New("left")
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case timeout(err):
 		return errors.New("the gateway is silent")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return errors.New("closed by the gateway")
 	}
 	return err
 }
+
+func timeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // visit is the life of one connection.
 func (d *device) visit(ctx context.Context, r *rand.Rand) error {
@@ -235,7 +237,7 @@ func (d *device) resume(v *visit) error {
 func (d *device) send(v *visit, p packet.Packet) {
 	b, err := packet.Append(nil, d.version, p)
 	if err != nil {
-		d.w.ledger.violate("harness", "%s: %v", d.name, err)
+		d.w.ledger.violate("integrity", "%s: %v", d.name, err)
 		return
 	}
 	v.write(b)
@@ -320,11 +322,7 @@ func (d *device) handle(v *visit, p packet.Packet) error {
 			}
 		}
 		d.joined = true
-		select {
-		case <-d.ready:
-		default:
-			close(d.ready)
-		}
+		d.subscribed.Do(d.tell)
 	case *packet.Disconnect:
 		return fmt.Errorf("told: %v", p.Reason)
 	case *packet.Pingresp:
@@ -332,6 +330,13 @@ func (d *device) handle(v *visit, p packet.Packet) error {
 		d.w.ledger.violate("protocol", "%s got %T", d.name, p)
 	}
 	return nil
+}
+
+// tell says that the device is subscribed.
+func (d *device) tell() {
+	if d.ready != nil {
+		close(d.ready)
+	}
 }
 
 // outgoingID returns what an answer is about.

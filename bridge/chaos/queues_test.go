@@ -37,67 +37,34 @@ type delivery struct {
 // patience is how long an acknowledgement that nobody confirms may take.
 const patience = 5 * time.Second
 
-// queues has producers and competing consumers of both protocols.
-func queues(w *world) party {
-	var p party
-	var flush []func() int
-	topic := func(name string, r *rand.Rand) source { return source{name, fmt.Sprintf("queue/jobs/%d", r.IntN(3))} }
-	producer := func(name string, home int, version packet.Version, qos packet.QoS) {
-		d := &device{w: w, name: name, home: home, version: version, gap: 10 * time.Millisecond, ready: make(chan struct{})}
-		d.next = func(r *rand.Rand) outgoing {
-			return outgoing{source: topic(name, r), terms: terms{once: qos == 2}, qos: qos}
-		}
-		p.actors = append(p.actors, d)
-		flush = append(flush, d.unfinished)
-	}
-	producer("produce-q1", 1, packet.V5, 1)
-	producer("produce-q2", 0, packet.V311, 2)
-	s := &sender{w: w, name: "produce-send", home: 0, gap: 10 * time.Millisecond}
-	s.next = func(r *rand.Rand) (source, frame.Header) {
-		from := topic(s.name, r)
-		return from, frame.Header{{Name: "destination", Value: "/" + from.topic}}
-	}
-	p.actors = append(p.actors, s)
-	flush = append(flush, s.unfinished)
+// consumer adds a STOMP client that works off queues.
+func (p *party) consumer(name string, home int, queues ...string) {
+	p.actors = append(p.actors, &consumer{w: p.w, name: name, home: home, jobs: p.jobs, queues: queues})
+}
 
-	list := newJobs(w, "queues")
-	for i := range 3 {
-		p.actors = append(p.actors, &consumer{w: w, name: fmt.Sprintf("work-%d", i), home: i, jobs: list, queues: []string{"/queue/jobs/0", "/queue/jobs/1", "/queue/jobs/2"}})
+// mqttConsumer adds an MQTT client that works off queues, with a session for
+// each connection.
+func (p *party) mqttConsumer(name string, home int, filters ...string) {
+	d := &device{w: p.w, name: name, home: home, version: packet.V5, clean: true, ready: make(chan struct{})}
+	for _, filter := range filters {
+		d.filters = append(d.filters, packet.Filter{Topic: filter, QoS: 1})
 	}
-	d := &device{
-		w: w, name: "work-mqtt", home: 1, version: packet.V5, clean: true, ready: make(chan struct{}),
-		filters: []packet.Filter{{Topic: "$share/work/queue/jobs/1", QoS: 1}, {Topic: "$share/work/queue/jobs/2", QoS: 1}},
-	}
-	d.receive = func(p *packet.Publish, via *visit) { list.deliver(d.name, via, p.Payload, true) }
+	d.receive = func(m *packet.Publish, via *visit) { p.jobs.deliver(name, via, m.Payload, true) }
 	p.actors = append(p.actors, d)
-
-	p.wants = func() string {
-		var wants []string
-		for _, unfinished := range flush {
-			if n := unfinished(); n > 0 {
-				wants = append(wants, fmt.Sprintf("%d unacknowledged", n))
-			}
-		}
-		if n := len(list.undone()); n > 0 {
-			wants = append(wants, fmt.Sprintf("%d jobs undone", n))
-		}
-		return strings.Join(wants, ", ")
-	}
-	p.check = list.check
-	return p
 }
 
 // jobs are the deliveries of the queues' messages.
 type jobs struct {
-	w       *world
-	promise string
+	w      *world
+	p      *party
+	prefix string // of the queues' topics
 
 	mu  sync.Mutex
 	got map[job][]*delivery
 }
 
-func newJobs(w *world, promise string) *jobs {
-	return &jobs{w: w, promise: promise, got: make(map[job][]*delivery)}
+func newJobs(p *party, prefix string) *jobs {
+	return &jobs{w: p.w, p: p, prefix: prefix, got: make(map[job][]*delivery)}
 }
 
 // deliver notes a delivery; acked: its acknowledgement follows at once.
@@ -152,7 +119,7 @@ func (x *jobs) undone() []job {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var undone []job
-	for j := range x.w.ledger.stored("queue/jobs/") {
+	for j := range x.w.ledger.stored(x.prefix) {
 		if !slices.ContainsFunc(x.got[j], func(d *delivery) bool { return !d.acked.IsZero() }) {
 			undone = append(undone, j)
 		}
@@ -160,11 +127,22 @@ func (x *jobs) undone() []job {
 	return undone
 }
 
+// delivered returns every job that came to somebody.
+func (x *jobs) delivered() map[job]struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	seen := make(map[job]struct{})
+	for j := range x.got {
+		seen[j] = struct{}{}
+	}
+	return seen
+}
+
 // check finds jobs that were lost, and those that came again after somebody
 // was told that they are done.
 func (x *jobs) check() {
 	for _, j := range x.undone() {
-		x.w.ledger.violate(x.promise, "%v was stored and never done; delivered %d times", j, len(x.got[j]))
+		x.w.ledger.violate(x.p.name, "%v was stored and never done; delivered %d times", j, len(x.got[j]))
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -179,7 +157,7 @@ func (x *jobs) check() {
 			}
 			for _, d := range list {
 				if x.repeats(d, at) {
-					x.w.ledger.violate(x.promise, "%v was done by %s at %s, taken at %s (%s), and came to %s at %s (%s, connected at %s)",
+					x.w.ledger.violate(x.p.name, "%v was done by %s at %s, taken at %s (%s), and came to %s at %s (%s, connected at %s)",
 						j, done.consumer, x.w.since(done.acked), x.w.since(at), done.via.gateway.name,
 						d.consumer, x.w.since(d.at), d.via.gateway.name, x.w.since(d.via.opened))
 				}

@@ -77,7 +77,7 @@ type gateway struct {
 func (w *world) addGateway(binary, name string, flags ...string) {
 	g := &gateway{w: w, mqtt: newProxy(w.t, ""), stomp: newProxy(w.t, "")}
 	args := append([]string{
-		"serve", "--name=" + name, "--stomp.listen=127.0.0.1:0", "--mqtt.listen=127.0.0.1:0", "--websocket.listen=", "--http.listen=",
+		"serve", "--name=" + name, "--stomp.listen=127.0.0.1:0", "--mqtt.listen=127.0.0.1:0", "--websocket.listen=", "--http.listen=", "--stomp.heart_beat=" + beat.String(),
 	}, flags...)
 	var urls []string
 	for _, n := range w.cores {
