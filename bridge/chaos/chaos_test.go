@@ -72,6 +72,7 @@ var scenarios = []scenario{
 		pending: map[string]string{
 			"QoS 2 into queues":     queuesTwice,
 			"durable subscriptions": groupAtEnd,
+			"transactions":          noRecords,
 			"transfers":             noRecords,
 			"wills":                 resurrected,
 		},
