@@ -61,11 +61,11 @@ func (x *sessions) sweepMembers(ctx context.Context) error {
 	for name, m := range members {
 		key := name[len("g."+groupKey(m.Group, m.Filter)+"."):]
 		var rec sessionRecord
-		revision, err := x.records.load(ctx, "s."+key, &rec)
+		_, session, err := x.records.load(ctx, "s."+key, &rec)
 		if err != nil {
 			return err
 		}
-		if m.Gateway == x.b.name && revision == 0 {
+		if m.Gateway == x.b.name && !session {
 			x.leftGroup(ctx, key, m.Group, m.Filter)
 		}
 	}

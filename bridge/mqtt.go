@@ -46,10 +46,11 @@ type mqttSession struct {
 	noLocal   int                    // subscriptions with No Local: publishes carry the client then
 	chunks    int                    // of subscriptions, written
 
-	mu        sync.Mutex
-	consumers []*consumer        // replaced as a whole
-	queued    map[uint64]*queued // by token
-	last      uint64             // token number
+	refused refusals[*consumer]
+
+	mu     sync.Mutex
+	queued map[uint64]*queued // by token
+	last   uint64             // token number
 }
 
 // mqttFilter is one entry of SUBSCRIBE in force.
@@ -147,8 +148,9 @@ func (s *mqttSession) take(ctx context.Context, c *mqtt.Connect, will *willRecor
 	x := &s.b.sessions
 	var old sessionRecord
 	var revision uint64
+	var found bool
 	if !c.Assigned {
-		if revision, err = x.records.load(ctx, "s."+s.key, &old); err != nil {
+		if revision, found, err = x.records.load(ctx, "s."+s.key, &old); err != nil {
 			return false, err
 		}
 	}
@@ -158,18 +160,25 @@ func (s *mqttSession) take(ctx context.Context, c *mqtt.Connect, will *willRecor
 		return false, errConflict // read what it left
 	}
 	over := old.expiredAt(time.Now())
-	if revision != 0 && old.User != s.user && !over {
+	if found && old.User != s.user && !over {
 		return false, errOtherUser
 	}
-	present = revision != 0 && old.Expiry != 0 && !over && !c.CleanStart
-	if revision != 0 && !present {
+	present = found && old.Expiry != 0 && !over && !c.CleanStart
+	if found && !present {
 		if err := x.discard(ctx, s.key, old, revision); err != nil {
 			return false, err
 		}
-		revision = 0
+		s.record.Epoch = old.Epoch
+		return false, errConflict // read what is left of it
+	}
+	if s.kept && !present {
+		var gone positionRecord
+		if s.place.revision, _, err = x.records.load(ctx, "p."+s.key, &gone); err != nil {
+			return false, err
+		}
 	}
 	s.record = sessionRecord{
-		Client: s.client, User: s.user, Owner: s.b.gateways.self, Epoch: old.Epoch + 1, Expiry: c.SessionExpiry, Will: will,
+		Client: s.client, User: s.user, Owner: s.b.gateways.self, Epoch: max(old.Epoch, s.record.Epoch) + 1, Expiry: c.SessionExpiry, Will: will,
 	}
 	if s.kept || will != nil || present {
 		s.revision, err = x.records.saveNow("s."+s.key, &s.record, revision)
@@ -199,7 +208,7 @@ func (s *mqttSession) will(w *packet.Will) (*willRecord, error) {
 func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 	x := &s.b.sessions
 	var position positionRecord
-	revision, err := x.records.load(ctx, "p."+s.key, &position)
+	revision, _, err := x.records.load(ctx, "p."+s.key, &position)
 	if err != nil {
 		return nil, err
 	}
@@ -345,10 +354,7 @@ func (s *mqttSession) Release(token uint64, done func(error)) {
 // Ready offers again what was refused.
 func (s *mqttSession) Ready() {
 	s.topics.ready()
-	s.mu.Lock()
-	consumers := s.consumers
-	s.mu.Unlock()
-	for _, c := range consumers {
+	for c := range s.refused.take() {
 		c.ready()
 	}
 }
@@ -378,7 +384,7 @@ func (s *mqttSession) offerQueued(f *mqttFilter, d *queued) bool {
 		s.queued[out.Token] = d
 		s.mu.Unlock()
 	}
-	if !s.peer.Offer(out) {
+	if !s.refused.offer(f.consumer, func() bool { return s.peer.Offer(out) }) {
 		s.mu.Lock()
 		delete(s.queued, out.Token)
 		s.mu.Unlock()

@@ -101,7 +101,7 @@ func (k *placeKeeper) wrote(revision uint64) {
 func (k *placeKeeper) failed(cause error) {
 	k.s.b.logger.Error("position not written", "client_id", k.s.client, "error", cause)
 	var rec positionRecord
-	revision, err := k.s.b.sessions.records.load(k.s.b.ctx, "p."+k.s.key, &rec)
+	revision, _, err := k.s.b.sessions.records.load(k.s.b.ctx, "p."+k.s.key, &rec)
 	switch {
 	case err != nil:
 		k.mu.Lock()

@@ -20,8 +20,9 @@ const (
 	// <creation of the log, ns>-<sequence>. The newer place wins.
 	logHeader = "Causeway-Log"
 	// deletedFor is how long a deleted retained message leaves its mark, so
-	// that an older write that is still under way loses against it.
-	deletedFor = time.Minute
+	// that an older write that is still under way loses against it, and for
+	// the reason of removedFor.
+	deletedFor = removedFor
 	// seenFor is how long the tail remembers a retained message whose record
 	// another gateway may still be writing.
 	seenFor = 5 * time.Second

@@ -96,6 +96,10 @@ func (x *sessions) count() int {
 // sessionKey is the key of an MQTT client's records; STOMP's names are apart.
 func sessionKey(client string) string { return "m-" + mapping.Key(client) }
 
+// takeOverGrace is how long a connection that is taken over may take to read
+// the DISCONNECT that its client sent before it came back.
+const takeOverGrace = 20 * time.Millisecond
+
 // claim makes s the one session of its key on this gateway: an earlier one is
 // told that it is taken over and waited for.
 func (x *sessions) claim(ctx context.Context, s *mqttSession, takenOver error) error {
@@ -110,6 +114,11 @@ func (x *sessions) claim(ctx context.Context, s *mqttSession, takenOver error) e
 		x.mu.Unlock()
 		if old.user != s.user {
 			return errOtherUser
+		}
+		select {
+		case <-old.gone:
+			continue
+		case <-time.After(takeOverGrace):
 		}
 		old.peer.End(takenOver)
 		select {
@@ -206,11 +215,11 @@ func (x *sessions) dropSwept(ctx context.Context) error {
 	x.mu.Unlock()
 	for _, s := range list {
 		var rec sessionRecord
-		revision, err := x.records.load(ctx, "s."+s.key, &rec)
+		_, found, err := x.records.load(ctx, "s."+s.key, &rec)
 		if err != nil {
 			return err
 		}
-		if revision != 0 && rec.Owner != x.b.gateways.self || revision == 0 && s.kept {
+		if found && rec.Owner != x.b.gateways.self || !found && s.kept {
 			s.peer.End(errTakenOver)
 		}
 	}
@@ -291,8 +300,8 @@ func (x *sessions) forget(ctx context.Context, key string, last uint64) error {
 // due performs a timer, unless somebody has come back to the session since.
 func (x *sessions) due(ctx context.Context, t timer) error {
 	var rec sessionRecord
-	revision, err := x.records.load(ctx, "s."+t.Key, &rec)
-	if err != nil || revision == 0 || rec.Owner != "" || rec.Epoch != t.Epoch {
+	revision, found, err := x.records.load(ctx, "s."+t.Key, &rec)
+	if err != nil || !found || rec.Owner != "" || rec.Epoch != t.Epoch {
 		return err
 	}
 	if t.Kind == timerExpire { // for a will, the session's end comes before the delay's

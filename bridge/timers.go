@@ -61,7 +61,7 @@ func (t *timers) close() {
 // is no way to cancel one: whoever performs it looks whether it still applies.
 func (t *timers) set(ctx context.Context, kind, key string, epoch uint64, at time.Time) error {
 	subject := t.b.core.names.timer() + "." + kind + "." + key
-	if err := t.b.core.purge(ctx, t.b.core.names.timers(), subject, 0); err != nil {
+	if err := t.b.core.purge(ctx, t.b.core.names.timers(), subject); err != nil {
 		return err
 	}
 	body, err := json.Marshal(timer{kind, key, epoch})
