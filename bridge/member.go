@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/causeway-mq/causeway/mapping"
 )
@@ -59,6 +60,9 @@ func (x *sessions) sweepMembers(ctx context.Context) error {
 		return err
 	}
 	for name, m := range members {
+		if strings.Contains(name, "."+durableOwner) {
+			continue // it outlives every connection
+		}
 		key := name[len("g."+groupKey(m.Group, m.Filter)+"."):]
 		var rec sessionRecord
 		_, session, err := x.records.load(ctx, "s."+key, &rec)

@@ -17,6 +17,9 @@ type durable struct {
 	alone bool   // one connection at a time
 }
 
+// durableOwner begins the names of memberships that outlive every connection.
+const durableOwner = "d-"
+
 // durables are the durable subscriptions that one connection may have at a
 // time, as far as they are connected to this gateway.
 type durables struct {
@@ -62,7 +65,7 @@ func (s *stompSession) durable(id, destination string, h frame.Header) (*durable
 
 func newDurable(alone bool, user, scope, name string) *durable {
 	key := mapping.Key(fmt.Sprintf("%t\x00%s\x00%s\x00%s", alone, user, scope, name))
-	return &durable{group: "durable-" + key, owner: "d-" + key, alone: alone}
+	return &durable{group: "durable-" + key, owner: durableOwner + key, alone: alone}
 }
 
 // take makes sub the one that has its durable subscription.

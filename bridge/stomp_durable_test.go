@@ -15,6 +15,7 @@ import (
 func TestQ4DurableSubscriptions(t *testing.T) {
 	cfg := testConfig(t)
 	g := startGateway(t, cfg)
+	original := g
 	publish := func(t *testing.T, topic string, bodies ...string) {
 		t.Helper()
 		c, _ := mqttClient(t, g, packet.Connect{Version: packet.V311, CleanStart: true, ClientID: "sender"})
@@ -67,6 +68,20 @@ func TestQ4DurableSubscriptions(t *testing.T) {
 				require.ErrorContains(t, err, "in use")
 			}
 			require.NoError(t, second.Close())
+			publish(t, tt.topic, "4")
+
+			after := cfg
+			g = crash(t, &after)
+			publish(t, tt.topic, "5")
+			messages = subscribe(connect())
+			m := next(t, messages)
+			for m.header.Value("redelivered") == "true" || string(m.body) < "4" {
+				m = next(t, messages) // the crash came before the core wrote down what is acknowledged
+			}
+			require.Equal(t, "4", string(m.body))
+			require.Equal(t, "5", string(next(t, messages).body))
+			g.stop()
+			g = original
 		})
 	}
 	t.Run("a name without a client-id is refused", func(t *testing.T) {
