@@ -67,6 +67,7 @@ func TestQ4DurableSubscriptions(t *testing.T) {
 			} else {
 				require.ErrorContains(t, err, "in use")
 			}
+			_ = third.Close()
 			require.NoError(t, second.Close())
 			publish(t, tt.topic, "4")
 
