@@ -20,6 +20,7 @@ type message struct {
 	mapping.Envelope
 
 	seq  uint64 // its place in the log; 0: not from the log
+	kept uint64 // revision of its record as a retained message; 0: it was not read from there
 	size int    // bytes it holds in memory, about
 
 	stomp atomic.Pointer[stomp.Message]

@@ -45,6 +45,7 @@ type mqttSession struct {
 	publishes sync.WaitGroup         // not yet stored; a SUBSCRIBE comes after them
 	noLocal   int                    // subscriptions with No Local: publishes carry the client then
 	chunks    int                    // of subscriptions, written
+	saving    sync.WaitGroup         // of them
 
 	refused refusals[*consumer]
 
@@ -132,7 +133,7 @@ func (s *mqttSession) open(ctx context.Context, c *mqtt.Connect, will *willRecor
 		case !present:
 			s.topics.high = s.b.log.end()
 			if s.kept {
-				err = s.b.await(s.place.save)
+				err = s.begin(ctx)
 			}
 			return mqtt.Connected{Session: s}, err
 		}
@@ -204,6 +205,16 @@ func (s *mqttSession) will(w *packet.Will) (*willRecord, error) {
 	return rec, nil
 }
 
+// begin writes where a new session begins, over whatever a gateway that lost
+// an earlier one may have written late.
+func (s *mqttSession) begin(ctx context.Context) (err error) {
+	var late positionRecord
+	if s.place.revision, err = s.b.sessions.records.load(ctx, "p."+s.key, &late); err != nil {
+		return err
+	}
+	return s.b.await(s.place.save)
+}
+
 // resume takes up the subscriptions and the position of an earlier connection.
 func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 	x := &s.b.sessions
@@ -249,6 +260,12 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 		if err := s.join(f); err != nil {
 			s.b.logger.Error("subscription not taken up again", "client_id", s.client, "filter", f.record.Filter, "error", err)
 			delete(s.filters, f.record.Filter)
+			continue
+		}
+		if sent, owed := position.Retained[f.record.Filter]; owed && f.topics != nil {
+			t.load(1)
+			t.owe(f.topics, sent)
+			s.b.work.Go(func() { s.b.retained.send(t, f.topics) })
 		}
 	}
 	l.scan.add(t) // not before all filters are in force
@@ -412,7 +429,8 @@ func (s *mqttSession) Close(end mqtt.End) {
 	if end.Expiry != nil {
 		rec.Expiry = *end.Expiry
 	}
-	if rec.Expiry > 0 {
+	s.saving.Wait() // nothing of this connection may be written once the session is forgotten
+	if s.kept {
 		if err := s.place.last(ctx, end.State); err != nil {
 			s.b.logger.Error("position not written", "client_id", s.client, "error", err)
 		}

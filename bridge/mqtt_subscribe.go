@@ -122,7 +122,11 @@ func (s *mqttSession) replace(old, next *mqttFilter, retained bool) error {
 		}
 		return err
 	}
+	if retained {
+		s.topics.owe(next.topics, 0)
+	}
 	if old != nil {
+		s.topics.ask(next.topics)
 		old.topics.replace(next.topics)
 		s.unwatch(old)
 	}
@@ -163,7 +167,7 @@ func (s *mqttSession) join(f *mqttFilter) error {
 func (s *mqttSession) watch(f *mqttFilter, continued bool) error {
 	sub := &subscription{
 		of: s.topics, filter: f.rest, qos: f.record.QoS, noLocal: f.record.NoLocal,
-		asPublished: f.record.AsPublished, identifier: f.record.Identifier, since: f.record.Since, continued: continued,
+		asPublished: f.record.AsPublished, identifier: f.record.Identifier, since: f.record.Since, asked: f.record.Since,
 	}
 	if !continued {
 		sub.since = 1<<64 - 1 // until it is in force
@@ -306,7 +310,9 @@ func (s *mqttSession) saveFilters(done func(error)) {
 			wait.Done()
 		})
 	}
+	s.saving.Add(1)
 	s.b.work.Go(func() {
+		defer s.saving.Done()
 		wait.Wait()
 		if err := failed.Load(); err != nil {
 			done(*err)

@@ -15,6 +15,10 @@ type positionRecord struct {
 	Flights []flightRecord `json:"flights,omitempty"`
 	State   []byte         `json:"state,omitempty"` // the front-end's: packet identifiers
 
+	// By filter: up to which revision its retained messages were sent, when
+	// that was not all of them.
+	Retained map[string]uint64 `json:"retained,omitempty"`
+
 	// Of publishes at QoS 2, as in receipts.
 	End      uint64            `json:"end,omitempty"`
 	Receipts map[uint16]uint64 `json:"receipts,omitempty"`
@@ -170,6 +174,14 @@ func (s *mqttSession) position(state []byte, end uint64) positionRecord {
 	defer t.mu.Unlock()
 	rec := positionRecord{
 		Epoch: s.record.Epoch, Created: s.b.log.created, State: state, High: t.position(), End: end, Receipts: open,
+	}
+	for sub := range t.owed {
+		if !sub.ended.Load() || t.closed {
+			if rec.Retained == nil {
+				rec.Retained = make(map[string]uint64)
+			}
+			rec.Retained[sub.filter] = sub.sent
+		}
 	}
 	t.compact()
 	for _, token := range t.order {

@@ -139,8 +139,8 @@ func (r *retained) wrote(topic string, w *retainedWrite, revision uint64, err er
 	for _, done := range w.done {
 		done(err)
 	}
-	if next != nil {
-		r.write(topic, next, revision)
+	if next != nil { // not here, where answers are completed: the window of appends may be full
+		r.b.work.Go(func() { r.write(topic, next, revision) })
 	}
 }
 
@@ -222,7 +222,10 @@ func (r *retained) decode(m *nats.Msg) (record, error) {
 	if rec.msg, err = newStored(topic, m); err != nil {
 		return rec, err
 	}
-	rec.msg.seq = rec.place.seq
+	rec.msg.kept = rec.revision
+	if rec.place.created.Equal(r.b.log.created) { // else the log has something else there
+		rec.msg.seq = rec.place.seq
+	}
 	rec.msg.Time, _ = time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
 	if len(rec.msg.Body) == 0 || rec.msg.expired(time.Now()) {
 		rec.msg = nil
@@ -250,7 +253,7 @@ func (r *retained) each(ctx context.Context, filter string, f func(*message) boo
 	newest := func(rec record, topic string) *message {
 		m := recent[topic]
 		delete(recent, topic)
-		if m == nil || rec.place.newer(place{r.b.log.created, m.seq}) {
+		if m == nil || !(place{r.b.log.created, m.seq}).newer(rec.place) {
 			return rec.msg
 		}
 		return m
@@ -353,13 +356,15 @@ func (r *retained) scan(ctx context.Context, subjects []string, f func(record, s
 func (r *retained) send(s *subscriber, sub *subscription) {
 	ctx := r.b.ctx
 	defer s.loaded()
-	if !r.b.log.reached(ctx, sub.since) {
+	if !r.b.log.reached(ctx, sub.asked) {
 		return
 	}
 	err := r.each(ctx, sub.filter, func(m *message) bool {
 		return s.pushRetained(ctx, sub, m)
 	})
-	if err != nil && ctx.Err() == nil {
+	if err == nil {
+		s.queued(sub)
+	} else if ctx.Err() == nil {
 		r.b.logger.Error("retained messages not sent", "client", s.name, "filter", sub.filter, "error", err)
 	}
 }
@@ -372,21 +377,20 @@ func (s *subscriber) pushRetained(ctx context.Context, sub *subscription, m *mes
 		s.mu.Unlock()
 		return false
 	}
-	if sub.noLocal && m.Origin.Client != "" && m.Origin.Client == s.client {
+	if m.seq > sub.asked || m.kept != 0 && m.kept <= sub.after { // the log brings it, or it was sent before
 		s.mu.Unlock()
 		return true
 	}
-	if m.seq > sub.since && !sub.continued {
-		if sub.skip == nil {
-			sub.skip = make(map[string]uint64)
-		}
-		sub.skip[m.Topic] = m.seq
+	if sub.noLocal && m.Origin.Client != "" && m.Origin.Client == s.client {
+		s.mu.Unlock()
+		return true
 	}
 	g := grant{qos: min(m.QoS, sub.qos), retain: true, sub: sub}
 	if sub.identifier != 0 {
 		g.ids = []uint32{sub.identifier}
 	}
 	s.front.push(entry{seq: m.seq, msg: m, grant: g, retained: true})
+	sub.unsent++
 	s.pump()
 	var wait chan struct{}
 	if s.front.len() >= retainedBatch {
@@ -404,6 +408,36 @@ func (s *subscriber) pushRetained(ctx context.Context, sub *subscription, m *mes
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// owe notes that a subscription's retained messages are still to be sent, by a
+// later connection if this one ends: such a one resumes above a revision.
+func (s *subscriber) owe(sub *subscription, sent uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owed == nil {
+		s.owed = make(map[*subscription]struct{})
+	}
+	s.owed[sub] = struct{}{}
+	sub.after, sub.sent = sent, sent
+}
+
+// queued notes that all of them were read.
+func (s *subscriber) queued(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		sub.read = true
+		s.offered(sub, 0)
+	}
+}
+
+// offered notes how far they were sent. The mutex is held.
+func (s *subscriber) offered(sub *subscription, revision uint64) {
+	sub.sent = max(sub.sent, revision)
+	if sub.read && sub.unsent == 0 {
+		delete(s.owed, sub)
 	}
 }
 

@@ -50,10 +50,11 @@ type subscriber struct {
 
 	mu      sync.Mutex
 	closed  bool
-	refused bool // the sink had no room; ready comes
-	loading int  // retained sets being read: what the log brings waits behind them
-	front   fifo // deliveries to repeat, then retained messages; before anything of pending
-	pending fifo // from the log, in order
+	refused bool                       // the sink had no room; ready comes
+	owed    map[*subscription]struct{} // whose retained messages are not all sent
+	loading int                        // retained sets being read: what the log brings waits behind them
+	front   fifo                       // deliveries to repeat, then retained messages; before anything of pending
+	pending fifo                       // from the log, in order
 	flights map[uint64]flight
 	order   []uint64      // tokens of flights as they were offered; may hold settled ones
 	from    uint64        // what the log brings below it was settled in an earlier connection
@@ -122,6 +123,15 @@ func (s *subscriber) begin(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sub.since = s.b.log.end()
+	sub.asked = sub.since
+}
+
+// ask sets from where the log brings what a subscription that is continued
+// asks for again.
+func (s *subscriber) ask(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub.asked = s.b.log.end()
 }
 
 // load announces n retained sets: what the log brings waits behind them.
@@ -304,6 +314,8 @@ func (s *subscriber) offerFront(e *entry) bool {
 	if !s.try(d) {
 		return false
 	}
+	e.grant.sub.unsent--
+	s.offered(e.grant.sub, e.msg.kept)
 	if d.token != 0 {
 		s.fly(d.token, flight{seq: e.seq, qos: d.qos, retained: true})
 	}

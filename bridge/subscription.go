@@ -19,13 +19,16 @@ type subscription struct {
 	asPublished bool   // RETAIN is forwarded as the publisher set it
 	identifier  uint32 // 0: none
 	since       uint64 // the log's position when it was granted: only what is above it is for it; guarded by of.mu
-	continued   bool   // it replaces one with the same filter: what waits for it must not be lost
 
 	ended atomic.Bool
 
 	// Guarded by of.mu.
-	replaced *subscription     // by another one with the same filter, when it ended: what waits is that one's
-	skip     map[string]uint64 // by topic: a retained message as new as this sequence was sent
+	asked    uint64        // the log's position when it asked for retained messages: what is above it comes from there
+	replaced *subscription // by another one with the same filter, when it ended: what waits is that one's
+	after    uint64        // an earlier connection has sent its retained messages up to this revision
+	read     bool          // the rest of them
+	unsent   int           // how many of those were not sent
+	sent     uint64        // the highest revision of those that were
 }
 
 // current returns the subscription that stands for s now. of.mu is held.
@@ -174,7 +177,7 @@ type grant struct {
 // subscriber's mutex is held.
 func (t *target) grant(m *message) (grant, bool) {
 	sub := t.subs[0]
-	if t.simple && len(t.subs) == 1 && !sub.ended.Load() && sub.replaced == nil && sub.skip == nil && (m.seq == 0 || m.seq > sub.since) {
+	if t.simple && len(t.subs) == 1 && !sub.ended.Load() && sub.replaced == nil && (m.seq == 0 || m.seq > sub.since) {
 		return grant{qos: min(m.QoS, sub.qos), ids: t.ids, sub: sub}, true
 	}
 	var g grant
@@ -187,9 +190,6 @@ func (t *target) grant(m *message) (grant, bool) {
 			continue
 		}
 		if s.noLocal && m.Origin.Client != "" && m.Origin.Client == t.to.client {
-			continue
-		}
-		if s.skip != nil && m.seq != 0 && m.seq <= s.skip[m.Topic] {
 			continue
 		}
 		if g.sub == nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/causeway-mq/causeway/mqtt/packet"
@@ -85,17 +86,7 @@ func TestR2ManyRetainedMessagesReachASlowClient(t *testing.T) {
 	t.Parallel()
 	const topics = 3000
 	g := startGateway(t, testConfig(t))
-	publisher, _ := mqttClient(t, g, fresh("publisher"))
-	var stored sync.WaitGroup
-	for i := range topics {
-		stored.Add(1)
-		p := retained(fmt.Sprintf("many/%d", i), strconv.Itoa(i), 1)
-		require.NoError(t, publisher.PublishAsync(within(t), &p, func(err error) {
-			require.NoError(t, err)
-			stored.Done()
-		}))
-	}
-	stored.Wait()
+	retainMany(t, g, topics)
 	connect := fresh("slow")
 	connect.ReceiveMaximum = 3
 	slow := dialWire(t, g, connect)
@@ -109,6 +100,64 @@ func TestR2ManyRetainedMessagesReachASlowClient(t *testing.T) {
 	}
 	slow.publish(text("many/0", "live", 1))
 	require.Equal(t, "live", string(slow.next().Payload))
+}
+
+// TestR2RetainedMessagesGoOnAfterReconnecting: what a SUBSCRIBE asked for is
+// sent, though by several connections.
+func TestR2RetainedMessagesGoOnAfterReconnecting(t *testing.T) {
+	const topics = 700
+	for _, how := range []string{"connection lost", "gateway ended", "gateway killed"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig(t)
+			g := startGateway(t, cfg)
+			retainMany(t, g, topics)
+			connect := keep("resumes")
+			connect.ReceiveMaximum = 3
+			w := dialWire(t, g, connect)
+			w.subscribe(packet.Filter{Topic: "many/+", QoS: 1})
+			seen := make(map[string]bool)
+			for len(seen) < 100 {
+				seen[w.next().Topic] = true
+			}
+			switch how {
+			case "connection lost":
+				w.drop(g)
+			case "gateway ended":
+				g.stop()
+				g = startGateway(t, cfg)
+			case "gateway killed":
+				w.drop(g)
+				g = crash(t, &cfg)
+			}
+			w = dialWire(t, g, connect)
+			for len(seen) < topics {
+				p := w.next()
+				require.True(t, p.Retain)
+				require.True(t, !seen[p.Topic] || p.Dup, p.Topic)
+				seen[p.Topic] = true
+			}
+			w.drop(g)
+			w = dialWire(t, g, connect)
+			w.quiet()
+		})
+	}
+}
+
+// retainMany has n retained messages, one each on the topics many/….
+func retainMany(t *testing.T, g *gateway, n int) {
+	t.Helper()
+	publisher, _ := mqttClient(t, g, fresh("publisher"))
+	var stored sync.WaitGroup
+	for i := range n {
+		stored.Add(1)
+		p := retained(fmt.Sprintf("many/%d", i), strconv.Itoa(i), 1)
+		require.NoError(t, publisher.PublishAsync(within(t), &p, func(err error) {
+			assert.NoError(t, err)
+			stored.Done()
+		}))
+	}
+	stored.Wait()
 }
 
 // TestR2RetainedAndLiveAreSeenOnce subscribes while somebody publishes: the

@@ -30,7 +30,8 @@ var mqttRequirements = []struct{ item, demand, test string }{
 	{"P6", "topics that are refused", "TestP6TopicsOfTheServerAreRefused TestP6NamesThatAreTooLong"},
 	{"P10", "sizes of payloads", "TestP10LargestMessagePasses"},
 	{"R1", "one retained message per topic", "TestR1RetainedMessageIsReplacedAndDeleted"},
-	{"R2", "retained messages of wildcards", "TestR2WildcardGetsAllRetained TestR2ManyRetainedMessagesReachASlowClient TestR2RetainedAndLiveAreSeenOnce"},
+	{"R2", "retained messages of wildcards", "TestR2WildcardGetsAllRetained TestR2ManyRetainedMessagesReachASlowClient TestR2RetainedAndLiveAreSeenOnce " +
+		"TestR2RetainedMessagesGoOnAfterReconnecting"},
 	{"R3", "retain handling", "TestR3RetainHandling"},
 	{"R4", "retained messages expire", "TestR4RetainedMessageExpires"},
 	{"R5", "no retained messages for groups", "TestR5GroupGetsNothingRetained"},
