@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,10 +155,13 @@ func (s *scenario) run(t *testing.T, binary string, seed uint64, length time.Dur
 	for _, g := range w.gateways {
 		g.up()
 	}
-	defer w.stop()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer w.actors.Wait()
-	defer cancel()
+	end := sync.OnceFunc(func() {
+		cancel()
+		w.actors.Wait()
+		w.stop()
+	})
+	defer end()
 	parties := s.begin(ctx, w)
 
 	w.producing.Store(true)
@@ -182,6 +186,7 @@ func (s *scenario) run(t *testing.T, binary string, seed uint64, length time.Dur
 		}
 		p.check()
 	}
+	end()
 	w.verdict(t, s, seed)
 }
 

@@ -80,13 +80,24 @@ func (p *process) signal(s syscall.Signal) {
 // kill ends the process without letting it do anything more.
 func (p *process) kill() { p.end(syscall.SIGKILL) }
 
-// end sends a signal that ends the process, and waits.
-func (p *process) end(s syscall.Signal) {
+// end sends a signal that ends the process, waits, and reports whether it
+// ended in peace. After endLimit it is killed.
+func (p *process) end(s syscall.Signal) bool {
+	late := time.AfterFunc(endLimit, func() { p.signal(syscall.SIGKILL) })
+	defer late.Stop()
 	p.signal(s)
-	if gone := p.ended(); gone != nil {
-		<-gone
+	gone := p.ended()
+	if gone == nil {
+		return true
 	}
+	<-gone
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.ProcessState.Success()
 }
+
+// endLimit is how long a process may take to end when it is asked to.
+const endLimit = 30 * time.Second
 
 // ended is closed when the process that runs has ended.
 func (p *process) ended() <-chan struct{} {

@@ -128,12 +128,13 @@ func (g *gateway) up() {
 	g.w.ledger.violate("processes", "%s does not start, see %s", g.name, g.log.Name())
 }
 
-// down ends the gateway.
-func (g *gateway) down(s syscall.Signal) {
+// down ends the gateway and reports whether it ended in peace.
+func (g *gateway) down(s syscall.Signal) bool {
 	g.planned.Store(true)
-	g.end(s)
+	peace := g.end(s)
 	g.mqtt.cut("")
 	g.stomp.cut("")
+	return peace
 }
 
 // choose returns the gateway a client connects to: usually its own.
@@ -168,7 +169,9 @@ func (w *world) startNode(n *node) {
 // stop ends all processes; gateways must end in peace.
 func (w *world) stop() {
 	for _, g := range w.gateways {
-		g.down(syscall.SIGTERM)
+		if !g.down(syscall.SIGTERM) {
+			w.ledger.violate("processes", "%s did not end in peace, see %s", g.name, g.log.Name())
+		}
 	}
 	for _, n := range w.cores {
 		n.end(syscall.SIGTERM)
