@@ -133,7 +133,7 @@ func (s *mqttSession) open(ctx context.Context, c *mqtt.Connect, will *willRecor
 		case !present:
 			s.topics.high = s.b.log.end()
 			if s.kept {
-				err = s.begin(ctx)
+				err = s.b.await(s.place.save)
 			}
 			return mqtt.Connected{Session: s}, err
 		}
@@ -203,16 +203,6 @@ func (s *mqttSession) will(w *packet.Will) (*willRecord, error) {
 	e.Expires = time.Time{}
 	rec.Header, rec.Data = e.Encode()
 	return rec, nil
-}
-
-// begin writes where a new session begins, over whatever a gateway that lost
-// an earlier one may have written late.
-func (s *mqttSession) begin(ctx context.Context) (err error) {
-	var late positionRecord
-	if s.place.revision, err = s.b.sessions.records.load(ctx, "p."+s.key, &late); err != nil {
-		return err
-	}
-	return s.b.await(s.place.save)
 }
 
 // resume takes up the subscriptions and the position of an earlier connection.
