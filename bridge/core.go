@@ -92,10 +92,28 @@ func startCore(ctx context.Context, cfg Config, log *slog.Logger) (_ *core, err 
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if _, err := c.js.AccountInfo(ctx); err != nil {
-		return nil, fmt.Errorf("nats.url: the core has no JetStream, which Causeway needs (%w)", err)
+	if err := c.awaitJetStream(ctx); err != nil {
+		return nil, err
 	}
 	return c, c.declare(ctx, cfg)
+}
+
+// awaitJetStream waits until the core answers: a cluster that starts elects
+// its leader first, and nobody answers what was asked before.
+func (c *core) awaitJetStream(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := c.js.AccountInfo(attempt)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+			return fmt.Errorf("nats.url: the core has no JetStream, which Causeway needs: enable it there (%w)", err)
+		case ctx.Err() != nil:
+			return fmt.Errorf("nats.url: JetStream of the core does not answer (%w)", err)
+		}
+	}
 }
 
 // embed starts a NATS server in this process. It listens only when told to.
@@ -325,6 +343,7 @@ func (c *core) declare(ctx context.Context, cfg Config) error {
 		})
 	}
 	streams = append(streams, queueStreams(n, cfg.Queues)...)
+	faults := make(chan error, len(streams))
 	for _, s := range streams {
 		s.Storage = jetstream.FileStorage
 		s.Replicas = cfg.NATS.Replicas
@@ -334,11 +353,15 @@ func (c *core) declare(ctx context.Context, cfg Config) error {
 		}
 		s.AllowDirect, s.AllowMsgTTL, s.AllowAtomicPublish = true, true, true
 		s.Metadata = map[string]string{"causeway": "1"}
-		if err := c.ensure(ctx, s, cfg.LogRetention.Bytes == 0); err != nil {
-			return err
+		go func() { faults <- c.ensure(ctx, s, cfg.LogRetention.Bytes == 0) }()
+	}
+	var err error
+	for range streams {
+		if fault := <-faults; err == nil {
+			err = fault // one line says it all
 		}
 	}
-	return nil
+	return err
 }
 
 // ensure creates a stream, or updates it when its limits differ. A size that
