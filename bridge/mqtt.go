@@ -30,8 +30,9 @@ type mqttSession struct {
 	gone    chan struct{} // closed when the connection has let go
 	topics  *subscriber
 
-	kept  bool // it outlives its connection
-	place placeKeeper
+	kept   bool // it outlives its connection
+	place  placeKeeper
+	keeper filterKeeper
 
 	receipts receipts
 
@@ -44,8 +45,6 @@ type mqttSession struct {
 	filters   map[string]*mqttFilter // by filter as subscribed, with $share
 	publishes sync.WaitGroup         // not yet stored; a SUBSCRIBE comes after them
 	noLocal   int                    // subscriptions with No Local: publishes carry the client then
-	chunks    int                    // of subscriptions, written
-	saving    sync.WaitGroup         // of them
 
 	refused refusals[*consumer]
 
@@ -83,7 +82,7 @@ func (k mqttBroker) Connect(ctx context.Context, peer mqtt.Peer, c *mqtt.Connect
 		window: c.ReceiveMaximum, gone: make(chan struct{}), kept: c.SessionExpiry > 0,
 		filters: make(map[string]*mqttFilter), queued: make(map[uint64]*queued),
 	}
-	s.place.s = s
+	s.place.s, s.keeper.s = s, s
 	s.topics = &subscriber{b: b, name: c.ClientID, client: c.ClientID, sink: s, window: c.ReceiveMaximum}
 	if s.kept {
 		s.topics.changed = func() { b.sessions.changed(s) }
@@ -214,7 +213,7 @@ func (s *mqttSession) resume(ctx context.Context) (state []byte, err error) {
 		return nil, err
 	}
 	s.place.revision = revision
-	if err := s.loadFilters(ctx); err != nil {
+	if err := s.keeper.load(ctx); err != nil {
 		return nil, err
 	}
 	l, t := s.b.log, s.topics
@@ -419,7 +418,7 @@ func (s *mqttSession) Close(end mqtt.End) {
 	if end.Expiry != nil {
 		rec.Expiry = *end.Expiry
 	}
-	s.saving.Wait() // nothing of this connection may be written once the session is forgotten
+	s.keeper.close() // nothing of this connection may be written once the session is forgotten
 	if s.kept {
 		if err := s.place.last(ctx, end.State); err != nil {
 			s.b.logger.Error("position not written", "client_id", s.client, "error", err)

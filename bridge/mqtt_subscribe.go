@@ -3,20 +3,13 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/causeway-mq/causeway/mapping"
 	"github.com/causeway-mq/causeway/mqtt/packet"
 )
-
-// filterChunk bounds one record of subscriptions, in bytes.
-const filterChunk = 64 << 10
 
 // Subscribe opens subscriptions; done comes when they are in force and, for a
 // session that outlives its connection, written.
@@ -50,7 +43,7 @@ func (s *mqttSession) Subscribe(_ context.Context, p *packet.Subscribe, done fun
 		}
 	}
 	wait.Add(1)
-	s.saveFilters(func(err error) {
+	s.keepFilters(p, func(err error) {
 		faults[len(p.Filters)] = err
 		wait.Done()
 	})
@@ -67,6 +60,22 @@ func (s *mqttSession) Subscribe(_ context.Context, p *packet.Subscribe, done fun
 			s.b.retained.send(s.topics, sub)
 		}
 	})
+}
+
+// keepFilters writes what SUBSCRIBE has changed, when the session outlives its
+// connection.
+func (s *mqttSession) keepFilters(p *packet.Subscribe, done func(error)) {
+	if !s.kept {
+		done(nil)
+		return
+	}
+	made := make([]filterRecord, 0, len(p.Filters))
+	for _, f := range p.Filters {
+		if granted := s.filters[f.Topic]; granted != nil {
+			made = append(made, granted.record)
+		}
+	}
+	s.keeper.change(made, nil, done)
 }
 
 func subscribeReason(err error) packet.ReasonCode {
@@ -212,9 +221,6 @@ func (b *Bridge) drop(sub *subscription, tapped bool) {
 // consume makes the session compete for the messages of a queue or a group.
 func (s *mqttSession) consume(f *mqttFilter, done func(error)) {
 	f.consumer = s.b.queues.newConsumer(s.window, func(d *queued) bool { return s.offerQueued(f, d) })
-	s.mu.Lock()
-	s.consumers = append(slices.Clip(s.consumers), f.consumer)
-	s.mu.Unlock()
 	switch {
 	case f.grouped:
 		s.b.sessions.joinedGroup(s.key, f.group, f.rest, func(err error) {
@@ -254,92 +260,19 @@ func (s *mqttSession) Unsubscribe(_ context.Context, p *packet.Unsubscribe, done
 			s.unwatch(f)
 			continue
 		}
-		s.mu.Lock()
-		s.consumers = slices.DeleteFunc(slices.Clone(s.consumers), func(c *consumer) bool { return c == f.consumer })
-		s.mu.Unlock()
 		gone = append(gone, f)
 		wait.Add(1)
 		s.b.queues.leave(f.consumer, true, wait.Done)
 	}
-	wait.Add(1)
-	s.saveFilters(func(error) { wait.Done() })
+	if s.kept {
+		wait.Add(1)
+		s.keeper.change(nil, p.Filters, func(error) { wait.Done() })
+	}
 	s.b.work.Go(func() {
 		wait.Wait()
 		for _, f := range gone {
 			s.left(f)
 		}
 		done(reasons)
-	})
-}
-
-// saveFilters writes the subscriptions of a session that outlives its
-// connection, in chunks.
-func (s *mqttSession) saveFilters(done func(error)) {
-	if !s.kept {
-		done(nil)
-		return
-	}
-	list := make([]filterRecord, 0, len(s.filters))
-	for _, f := range s.filters {
-		list = append(list, f.record)
-	}
-	slices.SortFunc(list, func(a, b filterRecord) int { return strings.Compare(a.Filter, b.Filter) })
-	chunks := [][]filterRecord{{}}
-	size := 0
-	for _, f := range list {
-		n := len(f.Filter) + 128
-		if size+n > filterChunk {
-			chunks, size = append(chunks, nil), 0
-		}
-		last := len(chunks) - 1
-		chunks[last], size = append(chunks[last], f), size+n
-	}
-	for len(chunks) < s.chunks {
-		chunks = append(chunks, []filterRecord{})
-	}
-	s.chunks = len(chunks)
-	var wait sync.WaitGroup
-	var failed atomic.Pointer[error]
-	for i, chunk := range chunks {
-		key := fmt.Sprintf("f.%s.%d", s.key, i)
-		wait.Add(1)
-		s.b.sessions.records.overwrite(key, chunk, func(err error) {
-			if err != nil {
-				failed.Store(&err)
-			}
-			wait.Done()
-		})
-	}
-	s.saving.Add(1)
-	s.b.work.Go(func() {
-		defer s.saving.Done()
-		wait.Wait()
-		if err := failed.Load(); err != nil {
-			done(*err)
-			return
-		}
-		done(nil)
-	})
-}
-
-// loadFilters reads the subscriptions of an earlier connection.
-func (s *mqttSession) loadFilters(ctx context.Context) error {
-	return s.b.sessions.records.each(ctx, "f."+s.key+".*", func(_ string, value []byte, _ uint64) error {
-		var chunk []filterRecord
-		if len(value) > 0 {
-			if err := json.Unmarshal(value, &chunk); err != nil {
-				return fmt.Errorf("subscriptions of %s: %w", s.client, err)
-			}
-		}
-		s.chunks++
-		for _, rec := range chunk {
-			f, reason := s.filter(packet.Filter{Topic: rec.Filter, QoS: packet.QoS(rec.QoS)}, rec.Identifier)
-			if reason >= packet.UnspecifiedError {
-				continue
-			}
-			f.record = rec
-			s.filters[rec.Filter] = f
-		}
-		return nil
 	})
 }

@@ -28,10 +28,11 @@ type stompSession struct {
 	subs      map[*stomp.Subscription]*stompSubscription
 	publishes sync.WaitGroup // not yet stored; a SUBSCRIBE comes after them
 
+	refused refusals[*stompSubscription]
+
 	mu         sync.Mutex
 	deliveries map[uint64]stompDelivery        // unsettled, by token
 	last       uint64                          // token
-	open       []*stompSubscription            // replaced as a whole
 	ended      map[*stompSubscription]struct{} // by UNSUBSCRIBE, with deliveries that are not settled
 }
 

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/causeway-mq/causeway/mapping"
@@ -67,14 +66,6 @@ func stompSubscribeError(err error) error {
 	return &stomp.Error{Message: "subscription failed", Detail: err.Error(), Err: err}
 }
 
-// opened notes a subscription that Ready must reach.
-func (s *stompSession) opened(sub *stompSubscription) {
-	s.subs[sub.of] = sub
-	s.mu.Lock()
-	s.open = append(slices.Clip(s.open), sub)
-	s.mu.Unlock()
-}
-
 func (s *stompSession) newSubscriber(sub *stompSubscription) *subscriber {
 	return &subscriber{
 		b: s.b, name: s.name, sink: sub, window: sub.of.Prefetch,
@@ -91,7 +82,7 @@ func (s *stompSession) subscribeTopics(sub *stompSubscription, filter string) er
 		return err
 	}
 	sub.topics.begin(sub.filter)
-	s.opened(sub)
+	s.subs[sub.of] = sub
 	return nil
 }
 
@@ -108,7 +99,7 @@ func (s *stompSession) subscribeTemp(sub *stompSubscription, topic string) error
 		return err
 	}
 	sub.temporary = topic
-	s.opened(sub)
+	s.subs[sub.of] = sub
 	return nil
 }
 
@@ -119,7 +110,7 @@ func (s *stompSession) compete(sub *stompSubscription, filter mapping.Filter, do
 		credit = s.b.cfg.Prefetch
 	}
 	sub.consumer = s.b.queues.newConsumer(credit, sub.offerQueued)
-	s.opened(sub)
+	s.subs[sub.of] = sub
 	finished := func(err error) { done(stompSubscribeError(err)) }
 	switch {
 	case filter.Group != "":
@@ -166,9 +157,6 @@ func (s *stompSession) Unsubscribe(of *stomp.Subscription, h frame.Header, done 
 		sub.over = true
 	}
 	delete(s.subs, of)
-	s.mu.Lock()
-	s.open = slices.DeleteFunc(slices.Clone(s.open), func(o *stompSubscription) bool { return o == sub })
-	s.mu.Unlock()
 	if sub.consumer == nil {
 		sub.close()
 		done(nil)
@@ -235,7 +223,7 @@ func (sub *stompSubscription) offer(d delivery) bool {
 	if d.token != 0 {
 		out.Token = sub.s.token(stompDelivery{sub: sub, seq: d.token})
 	}
-	if sub.s.peer.Offer(out) {
+	if sub.s.refused.offer(sub, func() bool { return sub.s.peer.Offer(out) }) {
 		return true
 	}
 	sub.s.untoken(out.Token)
@@ -248,7 +236,7 @@ func (sub *stompSubscription) offerQueued(d *queued) bool {
 		Message: d.forSTOMP(sub.s.b), Subscription: sub.of, Attempt: d.shownAttempt(),
 		Token: sub.s.token(stompDelivery{sub: sub, queued: d}),
 	}
-	if sub.s.peer.Offer(out) {
+	if sub.s.refused.offer(sub, func() bool { return sub.s.peer.Offer(out) }) {
 		return true
 	}
 	sub.s.untoken(out.Token)
@@ -307,10 +295,7 @@ func settlement(err error) error {
 
 // Ready offers again what was refused.
 func (s *stompSession) Ready() {
-	s.mu.Lock()
-	open := s.open
-	s.mu.Unlock()
-	for _, sub := range open {
+	for sub := range s.refused.take() {
 		if sub.consumer != nil {
 			sub.consumer.ready()
 		} else {

@@ -85,6 +85,11 @@ func TestB3EveryFilterHasItsReason(t *testing.T) {
 		{packet.Filter{Topic: "$queue/queue/y", QoS: 2}, 1},
 		{packet.Filter{Topic: long, QoS: 1}, packet.QuotaExceeded},
 		{packet.Filter{Topic: "$share/g/" + long, QoS: 1}, packet.QuotaExceeded},
+		{packet.Filter{Topic: "$temp/gateway/0123456789abcdef01234567/replies", QoS: 1}, packet.NotAuthorized},
+		{packet.Filter{Topic: "$temp/+/+/+", QoS: 1}, packet.NotAuthorized},
+		{packet.Filter{Topic: "$temp/#", QoS: 0}, packet.NotAuthorized},
+		{packet.Filter{Topic: "$share/g/$temp/#", QoS: 1}, packet.NotAuthorized},
+		{packet.Filter{Topic: "$queue/$temp/a/b/c", QoS: 1}, packet.NotAuthorized},
 		{packet.Filter{Topic: "c", QoS: 1}, 1},
 	}
 	for _, version := range []packet.Version{packet.V31, packet.V311, packet.V5} {
