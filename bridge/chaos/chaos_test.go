@@ -16,7 +16,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,8 +56,8 @@ type scenario struct {
 const (
 	queuesTwice = "a publish that is sent again after a crash is not looked for in queues"
 	noRecords   = "a transaction over several streams, or with ACK, is not one record"
-	resurrected = "nats-server brings purged records of sessions back after kill -9"
-	groupAtEnd  = "a group goes on at the end of the log when its consumer is lost"
+	standstill  = "sessions stand still for good, and miss messages, when a node of the core was lost"
+	late        = "what a frozen gateway holds of a durable subscription comes back behind later messages"
 	noFence     = "a gateway that was frozen publishes what it had read before, although others have its sessions"
 )
 
@@ -71,11 +73,9 @@ var scenarios = []scenario{
 		},
 		gap: 2 * time.Second,
 		pending: map[string]string{
-			"QoS 2 into queues":     queuesTwice,
-			"durable subscriptions": groupAtEnd,
-			"transactions":          noRecords,
-			"transfers":             noRecords,
-			"wills":                 resurrected,
+			"QoS 2 into queues": queuesTwice,
+			"transactions":      noRecords,
+			"transfers":         noRecords,
 		},
 	},
 	{
@@ -99,10 +99,9 @@ var scenarios = []scenario{
 			"topics":                noFence,
 			"retained messages":     noFence,
 			"QoS 2 into queues":     queuesTwice,
-			"durable subscriptions": groupAtEnd,
+			"durable subscriptions": late,
 			"transactions":          noRecords,
 			"transfers":             noRecords,
-			"wills":                 resurrected,
 		},
 	},
 	{
@@ -115,6 +114,16 @@ var scenarios = []scenario{
 			{cutCore, 1, 0, 3 * time.Second},
 		},
 		gap: 3 * time.Second,
+		pending: map[string]string{
+			"topics":                standstill,
+			"queues":                standstill,
+			"QoS 2 into queues":     queuesTwice,
+			"durable subscriptions": late,
+			"retained messages":     standstill,
+			"transactions":          noRecords,
+			"transfers":             noRecords,
+			"wills":                 standstill,
+		},
 	},
 }
 
@@ -145,6 +154,10 @@ func (s *scenario) run(t *testing.T, binary string, seed uint64, length time.Dur
 	t.Helper()
 	w := &world{t: t, seed: seed, began: time.Now()}
 	w.ledger = newLedger(w)
+	if !slices.ContainsFunc(promises, func(p promise) bool { return s.left(p) == "" }) {
+		w.verdict(t, s, seed)
+		return
+	}
 	w.cores = newCores(t, s.cores)
 	for i := range s.gateways {
 		w.addGateway(binary, fmt.Sprintf("gateway%d", i+1))
@@ -223,15 +236,17 @@ func (w *world) drain(parties []*party) {
 	defer tick.Stop()
 	limit := time.Now().Add(drainLimit)
 	for range tick.C {
-		wants := ""
+		var wants []string
 		for _, p := range parties {
-			wants += p.wants()
+			if want := p.wants(); want != "" {
+				wants = append(wants, want)
+			}
 		}
 		switch {
-		case wants == "":
+		case len(wants) == 0:
 			return
 		case time.Now().After(limit):
-			w.t.Logf("still wanted at %s: %s", w.since(time.Now()), wants)
+			w.t.Logf("still wanted at %s: %s", w.since(time.Now()), strings.Join(wants, "; "))
 			return
 		}
 	}

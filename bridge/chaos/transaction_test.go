@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,9 +30,16 @@ func transactions(p *party) {
 	p.receiver(witness)
 	p.consumer("tx-work-1", 0, "/queue/tx/a", "/queue/tx/b")
 	p.consumer("tx-work-2", 1, "/queue/tx/a", "/queue/tx/b")
-	p.settle = append(p.settle, func() {
+	partial := func() (broken []string) {
 		for _, name := range names {
-			p.checkAtomic(parts(name), witness.name)
+			broken = append(broken, p.partial(parts(name), witness.name)...)
+		}
+		return broken
+	}
+	p.more = func() string { return strings.Join(partial(), ", ") } // the rest may be on its way
+	p.settle = append(p.settle, func() {
+		for _, transaction := range partial() {
+			p.w.ledger.violate(p.name, "%s", transaction)
 		}
 	})
 }
@@ -74,8 +82,8 @@ func (v *stompVisit) commit(ctx context.Context, r *rand.Rand, parts []source) e
 	return nil
 }
 
-// checkAtomic finds transactions that took effect in part.
-func (p *party) checkAtomic(parts []source, witness string) {
+// partial returns the transactions that took effect in part.
+func (p *party) partial(parts []source, witness string) (broken []string) {
 	seen := make(map[int]map[source]bool)
 	see := func(s source, n int) {
 		if seen[n] == nil {
@@ -95,9 +103,10 @@ func (p *party) checkAtomic(parts []source, witness string) {
 	}
 	for n, found := range seen {
 		if len(found) != len(parts) {
-			p.w.ledger.violate(p.name, "of transaction %d of %s only %v took effect", n, parts[0].from, found)
+			broken = append(broken, fmt.Sprintf("of transaction %d of %s only %v took effect", n, parts[0].from, found))
 		}
 	}
+	return broken
 }
 
 // transfers: who takes a job, and in one transaction acknowledges it and sends
@@ -105,8 +114,8 @@ func (p *party) checkAtomic(parts []source, witness string) {
 func transfers(p *party) {
 	p.prefix = "queue/in/"
 	p.jobs = newJobs(p, "queue/out/")
-	p.publisher("transfer-q2", 1, packet.V5, 2, false)
-	p.sender("transfer-send", 0, 1)
+	p.sender("transfer-1", 0, 1) // which store each job once: they never send again
+	p.sender("transfer-2", 1, 1)
 	x := &moves{p: p, of: make(map[job]job), aborted: make(map[job]bool)}
 	for i := range 2 {
 		p.actors = append(p.actors, &mover{moves: x, name: fmt.Sprintf("move-%d", i), home: i})

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-mq/causeway/mqtt/packet"
@@ -22,6 +23,7 @@ func wills(p *party) {
 	for i := range 3 {
 		m := &mortal{p: p, name: fmt.Sprintf("mortal-%d", i), home: i}
 		p.actors = append(p.actors, m)
+		p.unfinished = append(p.unfinished, func() int { return int(m.alive.Load()) })
 		p.settle = append(p.settle, func() { m.check("will-witness") })
 	}
 }
@@ -32,8 +34,9 @@ type mortal struct {
 	name string
 	home int
 
-	mu   sync.Mutex
-	left []departure
+	alive atomic.Int32 // 1 while a client lives
+	mu    sync.Mutex
+	left  []departure
 }
 
 // departure is a client that said goodbye and saw its connection closed.
@@ -47,7 +50,9 @@ func (m *mortal) run(ctx context.Context) {
 	r := m.p.w.random(m.name)
 	for pause(ctx, between(r, 20*time.Millisecond, 300*time.Millisecond)) {
 		if m.p.w.producing.Load() {
+			m.alive.Store(1)
 			m.live(ctx, r)
+			m.alive.Store(0)
 		}
 	}
 }
