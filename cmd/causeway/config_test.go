@@ -147,7 +147,7 @@ func TestUnknownKeys(t *testing.T) {
 		{"letters swapped", "mtqt: {listen: x}", "", "mtqt.listen: unknown key, did you mean mqtt.listen?"},
 		{"a section left out", "tls_listen: x", "", "tls_listen: unknown key, did you mean mqtt.tls_listen?"},
 		{"a hyphen for an underscore", "stomp: {max-message: 1MiB}", "", "stomp.max-message: unknown key, did you mean stomp.max_message?"},
-		{"an unknown section", "metrics: {enabled: true}", "", "metrics.enabled: unknown key, did you mean"},
+		{"an unknown section", "metrics: {enabled: true}", "", "metrics.enabled: unknown key"},
 		{"one underscore in the environment", "", "CAUSEWAY_STOMP_LISTEN=x", "CAUSEWAY_STOMP_LISTEN: unknown key, did you mean CAUSEWAY_STOMP__LISTEN?"},
 		{"a typing error in the environment", "", "CAUSEWAY_STOMP__LISTN=x", "CAUSEWAY_STOMP__LISTN: unknown key, did you mean CAUSEWAY_STOMP__LISTEN?"},
 		{"a section with a value", "stomp: 61613", "", "stomp: is a section and has no value of its own, its keys are"},
@@ -187,19 +187,24 @@ func TestImpossibleValues(t *testing.T) {
 		{"a section for a list", "mapping: {stomp: a}", "mapping.stomp: unknown key"},
 		{"a number for a list", "mapping: 5", `mapping: is no list: write it like [{"stomp": …, "mqtt": …, "kind": …}]`},
 		{"a text for an entry", "auth: {users: [alice]}", `auth.users[0]: is no entry: write it like {"name": …, "password": …}`},
-		{"a file that is not YAML", "stomp: [", "what stands there is not YAML"},
-		{"a key that stands twice", "stomp: {}\nstomp: {}", `mapping key "stomp" already defined`},
+		{"a key that is like no other", "nosuch: 3", "causeway.yml: nosuch: unknown key"},
+		{"a key of an entry that is like no other", "auth: {users: [{nosuch: 3}]}", "auth.users[0].nosuch: unknown key"},
+		{"a file that is not YAML", "stomp: [", "causeway.yml: what stands there is not YAML: line 1: did not find expected node content"},
+		{"a key that stands twice", "stomp: {}\nstomp: {}", `causeway.yml: line 2: mapping key "stomp" already defined at line 1`},
+		{"a list", "\n- stomp", "causeway.yml: line 2: what stands there are no keys: write them like stomp: {prefetch: 100}"},
+		{"a word", "stomp", "causeway.yml: line 1: what stands there are no keys"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := loadFrom(t, test.yaml, nil)
 			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, err.Error(), "\n")
 		})
 	}
 	t.Run("a file that is not there", func(t *testing.T) {
 		t.Parallel()
 		_, err := load("/nowhere/causeway.yml", nil, keyFlags())
-		require.ErrorContains(t, err, "--config: open /nowhere/causeway.yml: no such file")
+		require.EqualError(t, err, "open /nowhere/causeway.yml: no such file or directory")
 	})
 }
 

@@ -93,7 +93,8 @@ func setStruct(key string, v reflect.Value, raw any) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		field, ok := known[name]
 		if !ok {
-			faults = append(faults, fmt.Errorf("%s.%s: unknown key, did you mean %s?", key, name, nearest(name, slices.Collect(maps.Keys(known)))))
+			faults = append(faults, fmt.Errorf("%s.%s: unknown key%s", key, name,
+				suggestion(name, slices.Collect(maps.Keys(known)), func(meant string) string { return meant })))
 			continue
 		}
 		faults = append(faults, set(key+"."+name, field, values[name]))

@@ -3,19 +3,20 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/parsers/yaml"
+	yamlparser "github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 )
 
 const envPrefix = "CAUSEWAY_"
@@ -24,15 +25,15 @@ const envPrefix = "CAUSEWAY_"
 const envConfig = envPrefix + "CONFIG"
 
 // load returns the defaults, overridden by the file, the environment and the
-// flags that were given, in this order. filename "" is no file. It does not
-// validate. Its error names every key that is unknown or has an impossible
+// flags that were given, in this order. filename "" is no file; one that cannot
+// be read is an *fs.PathError. It does not validate. Its error names every key that is unknown or has an impossible
 // value, as its author wrote it.
 func load(filename string, environ []string, flags *pflag.FlagSet) (Config, error) {
 	c := DefaultConfig()
 	var layers []layer
 	if filename != "" {
 		layers = append(layers, layer{
-			provider: file.Provider(filename), parser: yaml.Parser(),
+			provider: file.Provider(filename), parser: yamlparser.Parser(),
 			where: filename + ": ", name: func(key string) string { return key },
 		})
 	}
@@ -70,10 +71,7 @@ type layer struct {
 func (l layer) into(c *Config) error {
 	k := koanf.New(".")
 	if err := k.Load(l.provider, l.parser); err != nil {
-		if os.IsNotExist(err) || os.IsPermission(err) {
-			return fmt.Errorf("--config: %w", err)
-		}
-		return fmt.Errorf("%swhat stands there is not YAML: %w", l.where, err)
+		return l.unreadable(err)
 	}
 	known := keys(c)
 	values := k.All()
@@ -89,6 +87,25 @@ func (l layer) into(c *Config) error {
 	return errors.Join(faults...)
 }
 
+// unreadable says why a source was not read, in one line for each reason.
+func (l layer) unreadable(err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return err
+	}
+	types, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return fmt.Errorf("%swhat stands there is not YAML: %s", l.where, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	var faults []error
+	for _, fault := range types.Errors {
+		if line, _, ok := strings.Cut(fault, ": cannot unmarshal "); ok {
+			fault = line + ": what stands there are no keys: write them like stomp: {prefetch: 100}"
+		}
+		faults = append(faults, errors.New(l.where+fault))
+	}
+	return errors.Join(faults...)
+}
+
 // unknown says what is wrong with a key that is none: nil when it is a section
 // that says nothing.
 func (l layer) unknown(key string, value any, known map[string]reflect.Value) error {
@@ -99,7 +116,7 @@ func (l layer) unknown(key string, value any, known map[string]reflect.Value) er
 		}
 	}
 	if len(section) == 0 {
-		return fmt.Errorf("%s%s: unknown key, did you mean %s?", l.where, l.name(key), l.name(nearest(key, slices.Collect(maps.Keys(known)))))
+		return fmt.Errorf("%s%s: unknown key%s", l.where, l.name(key), suggestion(key, slices.Collect(maps.Keys(known)), l.name))
 	}
 	if m, ok := value.(map[string]any); value == nil || ok && len(m) == 0 {
 		return nil
@@ -143,12 +160,25 @@ func walk(v reflect.Value, prefix string, leaf func(key string, v reflect.Value)
 	}
 }
 
-// nearest returns the one of keys that key was probably meant to be.
+// suggestion asks for the one of keys that key was probably meant to be, as
+// name spells it. "" when there is none.
+func suggestion(key string, keys []string, name func(string) string) string {
+	if meant := nearest(key, keys); meant != "" {
+		return ", did you mean " + name(meant) + "?"
+	}
+	return ""
+}
+
+// nearest returns the one of keys that key was probably meant to be: not more
+// than every third byte of it is wrong, or only its section is. "": none.
 func nearest(key string, keys []string) string {
 	slices.Sort(keys)
 	best, least := "", math.MaxInt
 	for _, k := range keys {
 		d := 4 * distance(key, k)
+		if d > 4*max(2, len(key)/3) {
+			d = math.MaxInt
+		}
 		// Somebody may have left out the section, or taken another one.
 		if suffix := k[strings.LastIndex(k, ".")+1:]; key[strings.LastIndex(key, ".")+1:] == suffix {
 			d = min(d, 1+distance(strings.TrimSuffix(key, suffix), strings.TrimSuffix(k, suffix)))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -55,14 +56,21 @@ type settings struct {
 func (s *settings) addTo(commands ...*cobra.Command) {
 	for _, cmd := range commands {
 		cmd.Flags().SortFlags = false
-		cmd.Flags().StringVar(&s.file, "config", os.Getenv(envConfig), "configuration `file`; also "+envConfig)
+		cmd.Flags().StringVar(&s.file, "config", "", "configuration `file`; also "+envConfig)
 		cmd.Flags().AddFlagSet(s.keys)
 	}
 }
 
 // load returns the configuration that a command was given, valid.
 func (s *settings) load() (Config, error) {
-	c, err := load(s.file, os.Environ(), s.keys)
+	name, named := s.file, "--config"
+	if name == "" {
+		name, named = os.Getenv(envConfig), envConfig
+	}
+	c, err := load(name, os.Environ(), s.keys)
+	if _, unreadable := errors.AsType[*fs.PathError](err); unreadable {
+		err = fmt.Errorf("%s: %w", named, err)
+	}
 	if err != nil {
 		return Config{}, err
 	}
@@ -93,7 +101,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// flagError suggests the nearest flag for one that does not exist.
+// flagError suggests the flag that was probably meant for one that does not exist.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
@@ -102,7 +110,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	name := unknown.GetSpecifiedName()
-	return usageError{fmt.Errorf("--%s: unknown flag, did you mean --%s?", name, nearest(name, names))}
+	return usageError{fmt.Errorf("--%s: unknown flag%s", name, suggestion(name, names, func(meant string) string { return "--" + meant }))}
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

@@ -53,9 +53,11 @@ func TestCommandLine(t *testing.T) {
 		{"an unknown command", []string{"srve"}, 2, "", `unknown command "srve" for "causeway"`},
 		{"an unknown flag", []string{"serve", "--stomp.lisen=x"}, 2, "", "causeway: --stomp.lisen: unknown flag, did you mean --stomp.listen?\ncauseway: see \"causeway serve --help\"\n"},
 		{"an unknown flag of the command that is implied", []string{"--mqtt.max-inflight=1"}, 2, "", "did you mean --mqtt.max_inflight?"},
+		{"a flag that is like no other", []string{"serve", "--nosuch.flag=3"}, 2, "", "causeway: --nosuch.flag: unknown flag\ncauseway: see \"causeway serve --help\"\n"},
 		{"an argument too many", []string{"check", "causeway.yml"}, 2, "", `causeway: causeway check: "causeway.yml" is one argument too many`},
 		{"an argument missing", []string{"map", "explain"}, 2, "", "causeway: causeway map explain: give one STOMP destination, MQTT topic or filter, or NATS subject\n"},
 		{"a file that does not exist", []string{"check", "--config", "/nowhere.yml"}, 1, "", "causeway: --config: open /nowhere.yml: no such file or directory\n"},
+		{"a file that is a directory", []string{"check", "--config", "/"}, 1, "", "causeway: --config: read /: is a directory\n"},
 		{"an unknown key", []string{"check", "--config", broken}, 1, "", "causeway: " + broken + ": stomp.lisen: unknown key, did you mean stomp.listen?\n"},
 		{"a value that cannot work", []string{"serve", "--stomp.max_message=32MiB"}, 1, "", "causeway: stomp.max_message: 32MiB does not fit in one record of the store: set at most 31MiB\n"},
 		{"two of them, a line each", []string{"serve", "--log.level=x", "--shutdown_grace=0s"}, 1, "", "causeway: shutdown_grace: 0s is too short to tell clients anything: set a time like 10s\ncauseway: log.level: \"x\" is unknown"},
@@ -79,6 +81,16 @@ func TestCommandLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFileOfTheEnvironment(t *testing.T) {
+	t.Setenv("CAUSEWAY_CONFIG", "/nowhere.yml")
+	status, _, stderr := causeway("", "check")
+	require.Equal(t, 1, status)
+	require.Equal(t, "causeway: CAUSEWAY_CONFIG: open /nowhere.yml: no such file or directory\n", stderr)
+
+	status, _, stderr = causeway("", "check", "--config", "../../deploy/causeway.yml")
+	require.Zero(t, status, stderr)
 }
 
 func TestPasswd(t *testing.T) {
