@@ -300,8 +300,7 @@ func parseAck(m *nats.Msg) (uint64, error) {
 
 // errorCode returns the JetStream error code in err, or 0.
 func errorCode(err error) int {
-	var api *apiError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*apiError](err); ok {
 		return api.ErrCode
 	}
 	return 0

@@ -65,6 +65,7 @@ func benchTopic(pair int) string { return fmt.Sprintf("bench/%d", pair) }
 
 func mqttReceiver(g *gateway, qos packet.QoS) func(*testing.B, int, func()) {
 	return func(b *testing.B, pair int, got func()) {
+		b.Helper()
 		c, err := mqtt.Dial(within(b), g.mqtt, mqtt.Options{
 			Connect: packet.Connect{Version: packet.V311, CleanStart: true, ClientID: fmt.Sprintf("sub-%d", pair)},
 			Receive: func(_ *packet.Publish, done func(error)) {
@@ -83,6 +84,7 @@ func mqttReceiver(g *gateway, qos packet.QoS) func(*testing.B, int, func()) {
 
 func mqttSender(g *gateway, qos packet.QoS) func(*testing.B, int) func() error {
 	return func(b *testing.B, pair int) func() error {
+		b.Helper()
 		c, err := mqtt.Dial(within(b), g.mqtt, mqtt.Options{
 			Connect: packet.Connect{Version: packet.V311, CleanStart: true, ClientID: fmt.Sprintf("pub-%d", pair)},
 		})
@@ -97,6 +99,7 @@ func mqttSender(g *gateway, qos packet.QoS) func(*testing.B, int) func() error {
 
 func stompReceiver(g *gateway, destination, ack string) func(*testing.B, int, func()) {
 	return func(b *testing.B, pair int, got func()) {
+		b.Helper()
 		c := stompClient(b, g, frame.V12)
 		header := frame.Header{{Name: "destination", Value: fmt.Sprintf(destination, pair)}, {Name: "ack", Value: ack}}
 		_, err := c.Subscribe(within(b), header, func(f *frame.Frame) {
@@ -111,6 +114,7 @@ func stompReceiver(g *gateway, destination, ack string) func(*testing.B, int, fu
 
 func stompSender(g *gateway, destination string, receipt bool, more ...frame.Field) func(*testing.B, int) func() error {
 	return func(b *testing.B, pair int) func() error {
+		b.Helper()
 		c := stompClient(b, g, frame.V12)
 		f := &frame.Frame{Header: append(frame.Header{{Name: "destination", Value: fmt.Sprintf(destination, pair)}}, more...), Body: benchBody}
 		var done func(error)

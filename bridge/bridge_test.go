@@ -33,6 +33,7 @@ type gateway struct {
 
 // testConfig is a gateway's configuration with a store of the test's.
 func testConfig(t testing.TB) bridge.Config {
+	t.Helper()
 	cfg := bridge.DefaultConfig()
 	cfg.NATS.Store = t.TempDir()
 	cfg.NATS.MaxStore = 4 << 30
@@ -40,18 +41,17 @@ func testConfig(t testing.TB) bridge.Config {
 	return cfg
 }
 
-func startGateway(t testing.TB, cfg bridge.Config, users ...auth.User) *gateway {
+func startGateway(t testing.TB, cfg bridge.Config) *gateway {
 	t.Helper()
-	return startFrontEnds(t, cfg, stomp.DefaultConfig(), mqtt.DefaultConfig(), users...)
+	return startFrontEnds(t, cfg, stomp.DefaultConfig(), mqtt.DefaultConfig())
 }
 
 // startFrontEnds is startGateway for servers that are told something.
-func startFrontEnds(t testing.TB, cfg bridge.Config, s stomp.Config, m mqtt.Config, users ...auth.User) *gateway {
+func startFrontEnds(t testing.TB, cfg bridge.Config, s stomp.Config, m mqtt.Config) *gateway {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	authenticator, err := auth.New(auth.Config{})
 	require.NoError(t, err)
-	_ = users
 	b, err := bridge.New(t.Context(), cfg, authenticator, log)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -102,6 +102,7 @@ type party struct {
 const patience = 10 * time.Second
 
 func within(t testing.TB) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
@@ -127,6 +128,7 @@ func stompSubscribe(t testing.TB, c *stomp.Client, header ...frame.Field) <-chan
 }
 
 func stompParty(t testing.TB, g *gateway, v frame.Version) party {
+	t.Helper()
 	c := stompClient(t, g, v)
 	return party{
 		publish: func(topic string, body []byte) error {
@@ -154,6 +156,7 @@ func mqttClient(t testing.TB, g *gateway, connect packet.Connect) (*mqtt.Client,
 }
 
 func mqttParty(t testing.TB, g *gateway, v packet.Version, qos packet.QoS) party {
+	t.Helper()
 	c, messages := mqttClient(t, g, packet.Connect{Version: v, CleanStart: true, ClientID: fmt.Sprintf("c%d", time.Now().UnixNano())})
 	return party{
 		publish: func(topic string, body []byte) error {
@@ -205,12 +208,12 @@ func bodies() map[string][]byte {
 func TestEveryVersionReachesEveryOther(t *testing.T) {
 	g := startGateway(t, testConfig(t))
 	versions := map[string]func(*testing.T) party{
-		"STOMP 1.0":  func(t *testing.T) party { return stompParty(t, g, frame.V10) },
-		"STOMP 1.1":  func(t *testing.T) party { return stompParty(t, g, frame.V11) },
-		"STOMP 1.2":  func(t *testing.T) party { return stompParty(t, g, frame.V12) },
-		"MQTT 3.1":   func(t *testing.T) party { return mqttParty(t, g, packet.V31, 1) },
-		"MQTT 3.1.1": func(t *testing.T) party { return mqttParty(t, g, packet.V311, 2) },
-		"MQTT 5.0":   func(t *testing.T) party { return mqttParty(t, g, packet.V5, 2) },
+		"STOMP 1.0":  func(t *testing.T) party { t.Helper(); return stompParty(t, g, frame.V10) },
+		"STOMP 1.1":  func(t *testing.T) party { t.Helper(); return stompParty(t, g, frame.V11) },
+		"STOMP 1.2":  func(t *testing.T) party { t.Helper(); return stompParty(t, g, frame.V12) },
+		"MQTT 3.1":   func(t *testing.T) party { t.Helper(); return mqttParty(t, g, packet.V31, 1) },
+		"MQTT 3.1.1": func(t *testing.T) party { t.Helper(); return mqttParty(t, g, packet.V311, 2) },
+		"MQTT 5.0":   func(t *testing.T) party { t.Helper(); return mqttParty(t, g, packet.V5, 2) },
 	}
 	n := 0
 	for from, sender := range versions {

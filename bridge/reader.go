@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -27,12 +28,10 @@ func (c *core) openReader(ctx context.Context, stream string, config map[string]
 		return nil, err
 	}
 	r.consumer = "scan-" + r.inbox[7:]
-	for k, v := range map[string]any{
+	maps.Copy(config, map[string]any{
 		"ack_policy": "none", "mem_storage": true, "num_replicas": 1,
 		"replay_policy": "instant", "inactive_threshold": 30 * time.Second,
-	} {
-		config[k] = v
-	}
+	})
 	if err := c.createConsumer(ctx, stream, r.consumer, config); err != nil {
 		_ = r.sub.Unsubscribe()
 		return nil, err
@@ -40,16 +39,16 @@ func (c *core) openReader(ctx context.Context, stream string, config map[string]
 	return r, nil
 }
 
-// next returns up to n messages; none: the end of the log.
-func (r *streamReader) next(ctx context.Context, n int) ([]*nats.Msg, error) {
-	ask := []byte(`{"no_wait":true,"batch":` + strconv.Itoa(n) + `}`)
+// next returns up to scanBatch messages; none: the end of the log.
+func (r *streamReader) next(ctx context.Context) ([]*nats.Msg, error) {
+	ask := []byte(`{"no_wait":true,"batch":` + strconv.Itoa(scanBatch) + `}`)
 	if err := r.c.sub.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+r.stream+"."+r.consumer, r.inbox, ask); err != nil {
 		return nil, err
 	}
 	timeout := time.NewTimer(10 * time.Second)
 	defer timeout.Stop()
-	batch := make([]*nats.Msg, 0, n)
-	for len(batch) < n {
+	batch := make([]*nats.Msg, 0, scanBatch)
+	for len(batch) < scanBatch {
 		select {
 		case m := <-r.answers:
 			if m.Reply == "" || m.Header.Get("Status") != "" {

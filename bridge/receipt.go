@@ -84,7 +84,7 @@ func (s *mqttSession) repeated(ctx context.Context, topic string, id uint16) (bo
 	defer reader.close()
 	mark := strconv.Itoa(int(id))
 	for {
-		batch, err := reader.next(ctx, scanBatch)
+		batch, err := reader.next(ctx)
 		if err != nil || len(batch) == 0 {
 			return false, err
 		}

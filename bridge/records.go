@@ -142,7 +142,7 @@ func (r records) each(ctx context.Context, pattern string, f func(key string, va
 	}
 	defer reader.close()
 	for {
-		batch, err := reader.next(ctx, scanBatch)
+		batch, err := reader.next(ctx)
 		if err != nil || len(batch) == 0 {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 func TestWhatWasRemovedStaysRemovedAfterACrash(t *testing.T) {
 	cfg := testConfig(t)
 	g := startGateway(t, cfg)
-	watcher, wills := mqttClient(t, g, packet.Connect{Version: packet.V5, ClientID: "watcher", SessionExpiry: new(time.Hour)})
+	watcher, _ := mqttClient(t, g, packet.Connect{Version: packet.V5, ClientID: "watcher", SessionExpiry: new(time.Hour)})
 	_, err := watcher.Subscribe(within(t), packet.Filter{Topic: "will", QoS: 1})
 	require.NoError(t, err)
 
@@ -43,7 +43,7 @@ func TestWhatWasRemovedStaysRemovedAfterACrash(t *testing.T) {
 	g = crash(t, &cfg)
 	back, _ := mqttClient(t, g, packet.Connect{Version: packet.V5, ClientID: "mortal", SessionExpiry: new(time.Hour)})
 	require.False(t, back.Connack().SessionPresent)
-	watcher, wills = mqttClient(t, g, packet.Connect{Version: packet.V5, ClientID: "watcher", SessionExpiry: new(time.Hour)})
+	watcher, wills := mqttClient(t, g, packet.Connect{Version: packet.V5, ClientID: "watcher", SessionExpiry: new(time.Hour)})
 	require.True(t, watcher.Connack().SessionPresent)
 	_, err = watcher.Subscribe(within(t), packet.Filter{Topic: "retained", QoS: 1})
 	require.NoError(t, err)

@@ -338,7 +338,7 @@ func (r *retained) scan(ctx context.Context, subjects []string, f func(record, s
 	}
 	defer reader.close()
 	for {
-		batch, err := reader.next(ctx, scanBatch)
+		batch, err := reader.next(ctx)
 		if err != nil || len(batch) == 0 {
 			return err
 		}

@@ -129,7 +129,7 @@ func (s *scanner) pass(ctx context.Context, from uint64) error {
 		for _, sub := range subs {
 			sub.joinPass(at, end)
 		}
-		batch, err := reader.next(ctx, scanBatch)
+		batch, err := reader.next(ctx)
 		if err != nil {
 			return err
 		}
