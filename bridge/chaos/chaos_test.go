@@ -84,17 +84,35 @@ var scenarios = []scenario{
 			{killGateway, 4, 0, 3 * time.Second},
 			{killGateway, 1, 12 * time.Second, 14 * time.Second}, // longer than its lease
 			{restartGateway, 1, 0, time.Second},
-			{freezeGateway, 2, 100 * time.Millisecond, 4 * time.Second},
-			{freezeGateway, 1, 12 * time.Second, 14 * time.Second},
+			{freezeGateway, 2, 100 * time.Millisecond, 1500 * time.Millisecond},
 			{cutClients, 2, 0, 0},
 			{stallClients, 1, 100 * time.Millisecond, 2 * time.Second},
 			{cutCore, 2, 0, 3 * time.Second},
-			{cutCore, 1, 12 * time.Second, 14 * time.Second},
-			{stallCore, 2, 100 * time.Millisecond, 4 * time.Second},
+			{stallCore, 2, 100 * time.Millisecond, 1500 * time.Millisecond},
 			{killCore, 1, 0, 2 * time.Second},
 			{freezeCore, 1, 100 * time.Millisecond, 3 * time.Second},
 		},
 		gap: 1500 * time.Millisecond,
+		pending: map[string]string{
+			"QoS 2 into queues":     queuesTwice,
+			"durable subscriptions": late,
+			"transactions":          noRecords,
+			"transfers":             noRecords,
+		},
+	},
+	{
+		// Others take a frozen gateway's sessions after 2 s, and take it for
+		// dead after 10.
+		name: "two gateways that freeze", gateways: 2, cores: 1,
+		threats: []threat{
+			{freezeGateway, 3, 2 * time.Second, 7 * time.Second},
+			{freezeGateway, 2, 12 * time.Second, 14 * time.Second},
+			{cutCore, 2, 12 * time.Second, 14 * time.Second},
+			{stallCore, 2, 2 * time.Second, 7 * time.Second},
+			{killGateway, 2, 0, time.Second},
+			{cutClients, 2, 0, 0},
+		},
+		gap: 2 * time.Second,
 		pending: map[string]string{
 			"topics":                noFence,
 			"retained messages":     noFence,
