@@ -59,7 +59,13 @@ func (s *source) refuse(d *queued, reject bool, done func(error)) {
 		s.bury(d, reasonRejected, done)
 	case s.spent(n):
 		s.bury(d, reasonMaxDeliver, done)
-	default:
+	case s.q.alone:
+		s.q.counters.requeued.Add(1)
+		s.requeue(d)
+		s.q.mu.Unlock()
+		defer s.q.mu.Lock()
+		tell(done, nil)
+	default: // another gateway may have better luck
 		s.q.counters.requeued.Add(1)
 		s.giveBack([]*queued{d}, 0, done)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +26,8 @@ var (
 	errClosing = errors.New("the gateway is shutting down")
 )
 
-// maxAttempts bounds how many failed messages a gateway counts attempts for.
+// maxAttempts bounds how many failed messages a gateway counts attempts for,
+// and how many it knows that nobody saw.
 const maxAttempts = 100_000
 
 // pace is how often the queues do what they do. Tests are in more of a hurry.
@@ -71,12 +74,14 @@ type queues struct {
 	mu         sync.Mutex
 	closed     bool
 	sources    map[string]*source // by the name of the core's consumer
+	open       sync.WaitGroup     // as many as there are in sources
 	consumers  map[*consumer]struct{}
 	watches    map[string]*watch // by filter
 	live       map[string]*liveGroup
 	attempts   map[attemptKey]int
-	reconnects uint64   // of core.sub, as last seen
-	streams    []string // the queue streams of policies, as last seen
+	unread     map[attemptKey]uint64 // deliveries by the core that went back before a client saw one
+	reconnects uint64                // of core.sub, as last seen
+	streams    []string              // the queue streams of policies, as last seen
 	streamsAt  time.Time
 }
 
@@ -99,7 +104,7 @@ func newQueuesAt(p pace, c *core, a *appender, table *mapping.Table, cfg Queues,
 		slot:    make(chan struct{}, 16),
 		sources: make(map[string]*source), consumers: make(map[*consumer]struct{}),
 		watches: make(map[string]*watch), live: make(map[string]*liveGroup),
-		attempts: make(map[attemptKey]int),
+		attempts: make(map[attemptKey]int), unread: make(map[attemptKey]uint64),
 	}
 	for shard := range q.roots {
 		q.shards[shard], q.roots[shard] = c.names.queue(shard), c.names.queueRoot(shard)
@@ -114,6 +119,9 @@ func (q *queues) close(ctx context.Context) {
 	var left sync.WaitGroup
 	q.mu.Lock()
 	q.closed = true
+	for _, s := range slices.Collect(maps.Values(q.sources)) { // those that nobody consumes any more, too
+		s.run()
+	}
 	var all []*consumer
 	for c := range q.consumers {
 		all = append(all, c)
@@ -126,6 +134,7 @@ func (q *queues) close(ctx context.Context) {
 	gone := make(chan struct{})
 	go func() {
 		left.Wait()
+		q.open.Wait()
 		close(gone)
 	}()
 	select {
@@ -134,7 +143,7 @@ func (q *queues) close(ctx context.Context) {
 	}
 	q.stop()
 	q.asks.close() // answers whoever leave is still waiting for
-	<-gone
+	left.Wait()
 	q.work.Wait()
 }
 
@@ -181,14 +190,19 @@ func (q *queues) look(now time.Time) {
 // failed counts an attempt and returns how many there were. q.mu is held.
 func (q *queues) failed(k attemptKey) int {
 	n := q.attempts[k] + 1
-	if n == 1 && len(q.attempts) >= maxAttempts {
-		for other := range q.attempts {
-			delete(q.attempts, other)
+	note(q.attempts, k, n)
+	return n
+}
+
+// note keeps a number for a message, instead of another's when there are many.
+func note[N int | uint64](numbers map[attemptKey]N, k attemptKey, n N) {
+	if _, known := numbers[k]; !known && len(numbers) >= maxAttempts {
+		for other := range numbers {
+			delete(numbers, other)
 			break
 		}
 	}
-	q.attempts[k] = n
-	return n
+	numbers[k] = n
 }
 
 // spec is a source to be joined.
@@ -229,6 +243,7 @@ func (q *queues) join(c *consumer, specs []spec, done func(error)) {
 		if s == nil {
 			s = newSource(q, sp)
 			q.sources[sp.name] = s
+			q.open.Add(1)
 			q.work.Go(s.open)
 		}
 		s.joining++

@@ -140,7 +140,6 @@ func (q *queues) end(c *consumer, done func()) {
 	c.sources, c.watches, c.live = nil, nil, nil
 	for _, s := range sources {
 		s.members = slices.DeleteFunc(s.members, func(m *consumer) bool { return m == c })
-		s.overdrawn = true
 	}
 	for _, s := range sources {
 		s.run()
@@ -155,9 +154,9 @@ func (q *queues) end(c *consumer, done func()) {
 	c.whenIdle(done)
 }
 
-// leave ends c. What it has not settled is given back, first to last; done,
-// which may be nil, is called when the core has it all. When the connection died (clean is false)
-// the oldest delivery is taken for the cause, and counts an attempt.
+// leave ends c. What it has not settled waits for others; done, which may be
+// nil, is called then. When the connection died (clean is false) the oldest
+// delivery is taken for the cause, and counts an attempt.
 func (q *queues) leave(c *consumer, clean bool, done func()) {
 	q.end(c, func() {
 		q.mu.Lock()
@@ -173,11 +172,11 @@ func (q *queues) leave(c *consumer, clean bool, done func()) {
 				done()
 			}
 		}
-		var sources []*source
-		bySource := make(map[*source][]*queued)
+		sources := make(map[*source]struct{})
 		for d := c.first; d != nil; d = c.first {
 			c.drop(d)
 			s := d.source
+			sources[s] = struct{}{}
 			if !clean {
 				clean = true
 				if n := q.failed(s.attemptKey(d.seq)); s.spent(n) {
@@ -186,19 +185,9 @@ func (q *queues) leave(c *consumer, clean bool, done func()) {
 					continue
 				}
 			}
-			if bySource[s] == nil {
-				sources = append(sources, s)
-			}
-			bySource[s] = append(bySource[s], d)
+			s.requeue(d)
 		}
-		waiting += len(sources)
-		for _, s := range sources {
-			if len(s.members) == 0 {
-				bySource[s] = append(bySource[s], s.waiting...)
-			}
-			s.giveBack(bySource[s], 0, finished)
-		}
-		for _, s := range sources {
+		for s := range sources {
 			s.run()
 		}
 		q.mu.Unlock()

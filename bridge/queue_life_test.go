@@ -111,6 +111,7 @@ func TestRefusedOfferIsRepeatedWhenReady(t *testing.T) {
 
 func TestWhatAConsumerHasNoRoomForGoesToAnother(t *testing.T) {
 	x := startQueues(t, hasty)
+	x.alone = false
 	k := x.on("queue/a", 3)
 	k.full.Store(true)
 	x.send("queue/a", "1", "2", "3")
@@ -146,8 +147,10 @@ func TestSettlingAfterTheEndIsHarmless(t *testing.T) {
 
 func TestLeavingWithdrawsWhatWasAskedFor(t *testing.T) {
 	x := startQueues(t, defaultPace)
+	x.alone = false
 	k := x.on("queue/a", 50)
 	x.leaves(k, true)
+	x.eventually("it is done", func() bool { x.mu.Lock(); defer x.mu.Unlock(); return len(x.sources) == 0 })
 	y := openQueues(t, defaultPace, x.core, queueConfig(t))
 	other := y.on("queue/a", 1)
 	x.send("queue/a", "1")

@@ -18,7 +18,10 @@ const (
 	// maxPullBytes bounds what one pull brings. It is more than a record.
 	maxPullBytes = 64 << 20
 	// maxUnacked is what the core lets all gateways hold of one queue.
-	maxUnacked  = 1 << 20
+	maxUnacked = 1 << 20
+	// ackNothing ends an acknowledgement's subject: of a message that no stream
+	// has, since the core does not answer about number 0.
+	ackNothing  = ".1.9007199254740992.1.0.0"
 	openTimeout = 10 * time.Second
 	maxPause    = 5 * time.Second
 )
@@ -70,20 +73,39 @@ func (s *source) listen() bool {
 	return err == nil
 }
 
-// cancel withdraws all pulls: the core drops those whose inbox nobody listens
-// to. What it has sent by then still arrives. q.mu is held, and released for a
-// while.
-func (s *source) cancel() {
-	sub := s.sub
-	s.withdrawn = s.withdrawn || s.outstanding > 0
-	s.sub, s.outstanding, s.overdrawn, s.lost = nil, 0, false, false
+// withdraw takes all pulls back: the core drops those whose inbox nobody
+// listens to. Nothing is asked for or given back before it has, and before
+// what it sent until then has been received, so that nothing overtakes it.
+// q.mu is held, and released for a while.
+func (s *source) withdraw() {
+	q, sub := s.q, s.sub
+	s.sub, s.outstanding, s.lost = nil, 0, false
 	s.gen++
 	if sub == nil {
 		return
 	}
-	s.q.mu.Unlock()
-	defer s.q.mu.Lock()
-	_ = sub.Drain() // fails only on a connection that is closed
+	s.barriers++
+	name := s.places[0].stream + "." + s.name
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	passed := func(*nats.Msg, error) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		s.barriers--
+		s.run()
+	}
+	sub.SetClosedHandler(func(string) {
+		// The core notices that nobody waits for a pull when it has a message
+		// for it, and delivers that one again behind others. Asked about its
+		// consumer, it looks before. The answer to an acknowledgement, of
+		// nothing, comes after what it could not deliver was put back.
+		q.asks.ask("$JS.API.CONSUMER.INFO."+name, nil, ackPatience, func(*nats.Msg, error) {
+			q.asks.ask("$JS.ACK."+name+ackNothing, ackProgress, ackPatience, passed)
+		})
+	})
+	if err := sub.Drain(); err != nil { // the connection is closed
+		passed(nil, err)
+	}
 }
 
 // status takes what the core says about pulls.
@@ -107,8 +129,10 @@ func (s *source) status(gen int, m *nats.Msg) {
 	default: // the consumer has gone, or moves
 		q.log.Debug("pull", "queue", s.name, "status", code, "reason", m.Header.Get("Description"))
 		s.lost = true
-		s.reopen()
-		return
+		if !s.deserted() {
+			s.reopen()
+			return
+		}
 	}
 	s.run()
 }

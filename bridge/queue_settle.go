@@ -36,6 +36,7 @@ type queued struct {
 	// Guarded by q.mu.
 	state         state
 	reply         string // settles it
+	delivered     uint64 // how often the core has delivered it
 	epoch         int    // of the source when it came
 	alive         time.Time
 	done          func(error) // while acking
@@ -89,7 +90,10 @@ func (d *queued) settle(err error, done func(error)) {
 		s.acknowledge(d, done)
 	case errors.Is(err, errReturned):
 		q.counters.returned.Add(1)
-		s.giveBack([]*queued{d}, 0, done)
+		s.requeue(d)
+		q.mu.Unlock()
+		tell(done, nil)
+		q.mu.Lock()
 	default:
 		s.refuse(d, errors.Is(err, errReject), done)
 	}
@@ -212,6 +216,9 @@ func (s *source) giveBack(list []*queued, delay time.Duration, done func(error))
 	for _, d := range list {
 		if d.epoch == s.epoch && s.ours(d) { // others come back by themselves
 			replies = append(replies, d.reply)
+			if d.state == waits && !d.redelivered {
+				note(q.unread, s.attemptKey(d.seq), d.delivered)
+			}
 		}
 		s.release(d)
 	}
@@ -222,35 +229,36 @@ func (s *source) giveBack(list []*queued, delay time.Duration, done func(error))
 		return
 	}
 	s.barriers++
-	if s.overdrawn && s.excess() { // or it would come straight back
-		s.cancel()
-	}
 	last := len(replies) - 1
-	withdrawn := s.withdrawn && last > 0
-	s.withdrawn = false
 	q.mu.Unlock()
 	defer q.mu.Lock()
-	send := func() {
-		for _, reply := range replies[:last] {
-			q.publishTo(reply, nak(delay))
-		}
-		q.asks.ask(replies[last], nak(delay), ackPatience, func(*nats.Msg, error) {
-			q.mu.Lock()
-			s.barriers--
-			s.run()
-			q.mu.Unlock()
-			tell(done, nil) // without an answer it comes back after ackWait
-		})
+	for _, reply := range replies[:last] {
+		q.publishTo(reply, nak(delay))
 	}
-	if !withdrawn {
-		send()
+	q.asks.ask(replies[last], nak(delay), ackPatience, func(*nats.Msg, error) {
+		q.mu.Lock()
+		s.barriers--
+		s.run()
+		q.mu.Unlock()
+		tell(done, nil) // without an answer it comes back after ackWait
+	})
+}
+
+// requeue makes a delivery that a client had the first of those that wait here
+// again; the core need not know. What the core has given to another gateway
+// since is theirs. q.mu is held.
+func (s *source) requeue(d *queued) {
+	s.release(d)
+	if !s.ours(d) {
 		return
 	}
-	// The core notices that nobody waits for a pull when it has a message for
-	// it, and puts that one behind the others. Asked about its consumer, it
-	// looks before.
-	info := "$JS.API.CONSUMER.INFO." + s.places[0].stream + "." + s.name
-	q.asks.ask(info, nil, ackPatience, func(*nats.Msg, error) { send() })
+	again := &queued{
+		message: d.message, attempt: 1 + s.q.attempts[s.attemptKey(d.seq)], redelivered: true,
+		source: s, seq: d.seq, since: time.Now(),
+		reply: d.reply, delivered: d.delivered, epoch: d.epoch, alive: d.alive,
+	}
+	s.held[d.seq] = again
+	s.wait(again)
 }
 
 // sendBack returns a delivery that nobody has heard of yet.

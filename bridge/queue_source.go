@@ -31,13 +31,11 @@ type source struct {
 	turn     int                // the member that is served first
 	held     map[uint64]*queued // not settled, by sequence
 	waiting  []*queued          // those of held that are nobody's yet, in order
-	barriers int                // gives-back under way: nothing is asked for until the core has them
+	barriers int                // what the core has not confirmed: nothing is asked for before
 
 	sub         *nats.Subscription // answers to pulls of this generation
 	gen         int
 	outstanding int       // messages asked for and not delivered
-	overdrawn   bool      // more may be asked for than there is room
-	withdrawn   bool      // pulls were cancelled that the core may still have
 	lost        bool      // what is asked for is void
 	dry         bool      // places[0] has no more messages: once held is empty, the next
 	heard       time.Time // of the pulls
@@ -62,11 +60,6 @@ func (s *source) add(c *consumer) {
 	}
 	s.members = append(s.members, c)
 	c.sources = append(c.sources, s)
-	if len(c.sources) > 1 {
-		for _, other := range c.sources {
-			other.overdrawn = true // its share became smaller
-		}
-	}
 }
 
 // run does what there is to do: hands out, gives back, asks for more. One
@@ -87,33 +80,52 @@ func (s *source) act() bool {
 	switch {
 	case !s.opened:
 		return false
-	case len(s.waiting) > 0 && len(s.members) == 0 && len(s.waiting) == len(s.held): // else those who leave give all of it back, in order
-		s.giveBack(slices.Clone(s.waiting), 0, nil)
-		return true
 	case len(s.waiting) > 0 && s.hand():
 		return true
-	case s.lost, s.overdrawn && s.excess():
-		s.cancel()
+	case s.lost, s.deserted() && s.outstanding > 0 && !s.lingers():
+		s.withdraw()
 		return true
+	case s.barriers > 0:
+		return false
 	case s.dry && len(s.held) == 0:
 		s.advance()
 		return false
-	case s.unused():
-		s.closed = true
-		delete(s.q.sources, s.name)
-		s.cancel()
+	case s.deserted() && s.outstanding == 0 && len(s.waiting) == len(s.held): // else those who leave have some that come before
+		if len(s.waiting) > 0 {
+			s.giveBack(slices.Clone(s.waiting), 0, nil)
+			return true
+		}
+		s.close()
 		return false
 	}
-	s.overdrawn = false
 	if n := s.demand(); n > 0 {
 		return s.pull(n)
 	}
 	return false
 }
 
-// unused reports whether nobody needs the source any more.
-func (s *source) unused() bool {
-	return len(s.members)+s.joining+len(s.held)+s.barriers == 0
+// deserted reports whether nobody consumes the source.
+func (s *source) deserted() bool { return len(s.members)+s.joining == 0 }
+
+// lingers reports whether the pulls of a source may run out when its consumers
+// have gone, and what they bring wait for the next consumer: nobody else could
+// have it. A group's state outlives the gateway, which would have to come back
+// for what it had in hand.
+func (s *source) lingers() bool { return s.q.alone && !s.q.closed && !s.isGroup }
+
+// close takes a source out that nobody needs. q.mu is held, and released for
+// a while.
+func (s *source) close() {
+	s.closed = true
+	delete(s.q.sources, s.name)
+	sub := s.sub
+	s.sub = nil
+	s.q.mu.Unlock()
+	defer s.q.mu.Lock()
+	if sub != nil {
+		_ = sub.Unsubscribe() // no pull is left
+	}
+	s.q.open.Done()
 }
 
 // hand offers the first message that waits to a member with room. false:
@@ -135,6 +147,9 @@ func (s *source) hand() bool {
 	c.take(d)
 	if c.try(d) {
 		q.counters.delivered.Add(1)
+		if len(q.unread) > 0 {
+			delete(q.unread, s.attemptKey(d.seq))
+		}
 		return true
 	}
 	if d.state == handed && d.to == c { // else c has left meanwhile, and it is given back
@@ -191,12 +206,6 @@ func (s *source) demand() int {
 	return n
 }
 
-// excess reports whether more is asked for than there is room.
-func (s *source) excess() bool {
-	free, _ := s.room()
-	return s.outstanding > max(0, free-len(s.waiting))
-}
-
 // receive takes a delivery of the core.
 func (s *source) receive(gen int, m *nats.Msg) {
 	if m.Reply == "" {
@@ -211,7 +220,10 @@ func (s *source) receive(gen int, m *nats.Msg) {
 	}
 	msg, ours := s.decode(m)
 	now := time.Now()
-	d := &queued{message: msg, attempt: 1, source: s, seq: meta.stream, since: now, reply: m.Reply, alive: now}
+	d := &queued{
+		message: msg, attempt: 1, source: s, seq: meta.stream, since: now,
+		reply: m.Reply, delivered: meta.delivered, alive: now,
+	}
 	if ours {
 		msg.Time = meta.time
 	}
@@ -227,7 +239,7 @@ func (s *source) receive(gen int, m *nats.Msg) {
 		return
 	}
 	if old := s.held[d.seq]; old != nil { // still with us: a stall, or the core's consumer is a new one
-		old.reply, old.epoch, old.alive = d.reply, s.epoch, d.alive
+		old.reply, old.delivered, old.epoch, old.alive = d.reply, d.delivered, s.epoch, d.alive
 		q.counters.adopted.Add(1)
 		if old.state == acking {
 			s.confirm(old)
@@ -244,6 +256,9 @@ func (s *source) receive(gen int, m *nats.Msg) {
 		d.attempt += q.attempts[s.attemptKey(d.seq)]
 	}
 	d.redelivered = d.attempt > 1 || meta.delivered > 1
+	if len(q.unread) > 0 && d.attempt == 1 && meta.delivered <= q.unread[s.attemptKey(d.seq)]+1 {
+		d.redelivered = false
+	}
 	if s.spent(d.attempt - 1) { // it could not be buried when it was
 		s.bury(d, reasonMaxDeliver, nil)
 		return
@@ -319,13 +334,12 @@ func (s *source) look(now time.Time, back bool) {
 // another gateway may have some. q.mu is held, and released for a while.
 func (s *source) returnLate(now time.Time) {
 	late := func(d *queued) bool { return now.Sub(d.since) > s.q.pace.hold }
-	if s.running || !slices.ContainsFunc(s.waiting, late) {
+	if s.q.alone || s.running || s.barriers > 0 || !slices.ContainsFunc(s.waiting, late) {
 		return
 	}
-	if s.excess() { // or it would come straight back
-		s.running = true
-		s.cancel()
-		s.running = false
+	if s.outstanding > 0 { // or it would come straight back
+		s.lost = true
+		return
 	}
 	var list []*queued
 	for _, d := range s.waiting {

@@ -37,8 +37,11 @@ func (q *queues) stats() QueueStats {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.Sources, s.Consumers = len(q.sources), len(q.consumers)
+	s.Consumers = len(q.consumers)
 	for _, source := range q.sources {
+		if !source.deserted() {
+			s.Sources++
+		}
 		s.Unsettled += len(source.held)
 	}
 	return s

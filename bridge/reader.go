@@ -33,7 +33,7 @@ func (c *core) openReader(ctx context.Context, stream string, config map[string]
 		"replay_policy": "instant", "inactive_threshold": 30 * time.Second,
 	})
 	if err := c.createConsumer(ctx, stream, r.consumer, config); err != nil {
-		_ = r.sub.Unsubscribe()
+		r.close() // the core may have created it, and answered too late
 		return nil, err
 	}
 	return r, nil
