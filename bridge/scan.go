@@ -141,12 +141,32 @@ func (s *scanner) pass(ctx context.Context, from uint64) error {
 			at = meta.stream + 1
 			s.hand(m, meta)
 		}
+		if len(batch) == 0 {
+			switch more, err := s.l.holds(ctx, at); {
+			case err != nil:
+				return err
+			case more: // the replica that is read from is behind the others
+				continue
+			}
+		}
 		if !s.advance(subs, at, len(batch) == 0) {
 			return nil
 		}
 		end = len(batch) == 0
 	}
 }
+
+// holds asks the log's leader whether there is anything from a sequence on.
+func (l *msgLog) holds(ctx context.Context, from uint64) (bool, error) {
+	err := l.b.core.request(ctx, "$JS.API.STREAM.MSG.GET."+l.stream, map[string]any{"seq": from, "next_by_subj": ">"}, nil)
+	if errorCode(err) == errNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// errNotFound is JetStream's answer when there is no such message.
+const errNotFound = 10037
 
 // hand gives one message's number to the subscribers that it matches.
 func (s *scanner) hand(m *nats.Msg, meta replyMeta) {
@@ -220,8 +240,8 @@ func (s *subscriber) joinPass(at uint64, end bool) {
 	}
 	if s.scanning.Load() && end && s.joinAt == 0 {
 		// The tail stores its position before it looks at a subscriber: what
-		// it has not begun yet will find joinAt set.
-		s.joinAt = s.b.log.position.Load()
+		// it has not begun yet will find joinAt set. The scan may be ahead of it.
+		s.joinAt = max(s.b.log.position.Load(), s.next-1)
 	}
 }
 
@@ -274,6 +294,7 @@ func (s *subscriber) advance(at uint64, end bool) (lagging, scanning bool) {
 				s.pending.push(*s.ahead.at(i))
 			}
 			s.scanning.Store(false)
+			s.from = s.joinAt + 1 // the tail may not have come so far
 			s.lagging, s.joinAt, s.ahead = false, 0, fifo{}
 		}
 	}
