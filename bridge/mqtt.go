@@ -406,6 +406,7 @@ func (s *mqttSession) offerQueued(f *mqttFilter, d *queued) bool {
 func (s *mqttSession) Close(end mqtt.End) {
 	defer s.b.sessions.release(s)
 	s.detach(end.Cause == nil)
+	s.publishes.Wait() // who resumes the session looks for them in the log
 	if s.revision == 0 {
 		for _, f := range s.filters {
 			s.left(f)
