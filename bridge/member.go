@@ -24,8 +24,11 @@ func (x *sessions) joinedGroup(key, group, filter string, done func(error)) {
 	x.records.overwrite("g."+groupKey(group, filter)+"."+key, memberRecord{x.b.name, group, filter}, done)
 }
 
-// leftGroup ends a membership; the last one takes the consumers with it.
+// leftGroup ends a membership; the last one takes the consumers with it. That
+// is done even when ctx, of a connection perhaps, has ended.
 func (x *sessions) leftGroup(ctx context.Context, key, group, filter string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	defer cancel()
 	name := "g." + groupKey(group, filter)
 	err := x.records.remove(ctx, name+"."+key, 0)
 	others := false
@@ -43,8 +46,10 @@ func (x *sessions) leftGroup(ctx context.Context, key, group, filter string) {
 	}
 }
 
-// leaveGroups ends all memberships of a session.
+// leaveGroups ends all memberships of a session, likewise.
 func (x *sessions) leaveGroups(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	defer cancel()
 	members, err := x.members(ctx, "g.*."+key)
 	for _, m := range members {
 		x.leftGroup(ctx, key, m.Group, m.Filter)
