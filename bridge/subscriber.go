@@ -57,7 +57,7 @@ type subscriber struct {
 	pending fifo                       // from the log, in order
 	flights map[uint64]flight
 	order   []uint64      // tokens of flights as they were offered; may hold settled ones
-	from    uint64        // what the log brings below it was settled in an earlier connection
+	from    uint64        // what the tail brings below it was settled in an earlier connection, or scanned
 	high    uint64        // everything in the log up to it is settled, in flight or not for us
 	local   uint64        // the last local token number
 	drained chan struct{} // not nil: closed when front is empty or the subscriber closes
