@@ -202,21 +202,27 @@ func gatewayName(cfg Config) (string, error) {
 	return name, nil
 }
 
-// openLive subscribes to messages that are not stored, of both roots.
+// openLive subscribes to messages that are not stored. Those of both roots go
+// through one channel, and so stay in the order they were published.
 func (b *Bridge) openLive() error {
+	live := make(chan *nats.Msg, livePending)
 	for _, root := range []string{b.core.names.live() + ".>", b.core.names.live() + "$.>"} {
-		router := newRouter(b.matcher, b.core.names.live())
-		sub, err := b.core.sub.Subscribe(root, func(m *nats.Msg) {
-			b.dispatch(router.route(m.Subject), m, newMessage)
-			b.flow.leave(len(m.Data))
-		})
-		if err != nil {
-			return err
-		}
-		if err := sub.SetPendingLimits(livePending, livePendingBytes); err != nil {
+		if _, err := b.core.sub.ChanSubscribe(root, live); err != nil {
 			return err
 		}
 	}
+	b.work.Go(func() {
+		router := newRouter(b.matcher, b.core.names.live())
+		for {
+			select {
+			case m := <-live:
+				b.dispatch(router.route(m.Subject), m, newMessage)
+				b.flow.leave(len(m.Data))
+			case <-b.ctx.Done():
+				return
+			}
+		}
+	})
 	return nil
 }
 
@@ -235,10 +241,10 @@ func (b *Bridge) dispatch(rt *route, m *nats.Msg, decode func(string, *nats.Msg)
 	}
 }
 
-// What may wait between the core and the dispatcher before messages at QoS 0
-// are lost: messages and bytes.
+// What may wait between the core and a dispatcher before messages at QoS 0 are
+// lost: messages, more than flow lets through, and bytes.
 const (
-	livePending      = 1 << 20
+	livePending      = 2 * flowLimit / flowOverhead
 	livePendingBytes = 256 << 20
 )
 
