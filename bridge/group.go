@@ -40,12 +40,34 @@ func (q *queues) dropGroup(group, filter string) error {
 	ctx, cancel := context.WithTimeout(q.ctx, openTimeout)
 	defer cancel()
 	for _, sp := range specs {
+		if !q.ended(ctx, sp.name) {
+			return nil // somebody has joined meanwhile
+		}
 		err := q.core.js.DeleteConsumer(ctx, sp.places[0].stream, sp.name)
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return fmt.Errorf("delete group %s on %s: %w", group, filter, err)
 		}
 	}
 	return nil
+}
+
+// ended waits until a source that has no members has given back what it holds
+// and is gone; false: it has members, or ctx has ended.
+func (q *queues) ended(ctx context.Context, name string) bool {
+	for {
+		q.mu.Lock()
+		s := q.sources[name]
+		used := s != nil && len(s.members) > 0
+		q.mu.Unlock()
+		if s == nil || used {
+			return !used
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // groupSpecs returns the sources of a group: one for each filter of the core,
